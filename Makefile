@@ -1,0 +1,61 @@
+# Two commands matter: `make demo` and `make test`. Both set up what they need in .venv.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+# The first interpreter that is new enough; name another one with PYTHON=...
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; do \
+	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: help demo demo-local test lint type format unit_tests bench clean
+
+help: ## show the commands
+	@grep -E '^[a-z_-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.python:
+	@test -n "$(PYTHON)" || { echo "langchain-replm needs Python 3.11 or newer; none was found."; exit 1; }
+	@echo "==> making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@touch $@
+
+# One stamp for each dependency group, so that the demo does not wait for the test tools.
+$(VENV)/.group-%: $(VENV)/.python pyproject.toml
+	@echo "==> installing langchain-replm and its '$*' tools"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group $*
+	@touch $@
+
+demo: $(VENV)/.group-demo ## answer questions over a long real text; no key needed
+	@$(BIN)/python examples/demo.py $(ARGS)
+
+demo-local: $(VENV)/.group-demo $(VENV)/.group-local ## the same, with a small real model on this machine
+	@$(BIN)/python examples/demo.py --local $(ARGS)
+
+test: lint type ## check style and types, then run every test
+	@echo "==> running the tests"
+	@$(BIN)/python -m pytest $(ARGS)
+
+unit_tests: $(VENV)/.group-dev ## only the fast tests
+	@$(BIN)/python -m pytest tests/unit_tests $(ARGS)
+
+lint: $(VENV)/.group-dev ## style and floors
+	@echo "==> checking style and structure"
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/lint-imports --no-cache > $(VENV)/lint-imports.txt || { cat $(VENV)/lint-imports.txt; exit 1; }
+
+type: $(VENV)/.group-dev ## types, strictly
+	@echo "==> checking types"
+	@$(BIN)/mypy --no-error-summary
+
+format: $(VENV)/.group-dev ## rewrite the code in the house style
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format --quiet .
+
+bench: $(VENV)/.group-dev ## measure; prints ratios from one run
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## remove what the commands above have made
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

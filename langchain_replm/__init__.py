@@ -1,0 +1,84 @@
+"""Recursive Language Models for LangChain and LangGraph.
+
+Names are imported when they are first used: `import langchain_replm` loads neither LangGraph nor
+any model provider.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from langchain_replm.config import RLMConfig
+    from langchain_replm.context_store import ContextStore, MemoryContextStore
+    from langchain_replm.errors import (
+        ConfigurationError,
+        ContextNotFoundError,
+        LimitExceededError,
+        RLMError,
+        SandboxError,
+    )
+    from langchain_replm.events import RLMEvent, StreamChunk
+    from langchain_replm.extractive import ExtractiveChatModel
+    from langchain_replm.graph import RLMGraph, build_rlm_graph, create_rlm_graph
+    from langchain_replm.runnable import RLM
+    from langchain_replm.state import RLMInput
+    from langchain_replm.types import HistoryEntry, RLMResponse
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "RLM": "runnable",
+    "RLMConfig": "config",
+    "RLMEvent": "events",
+    "RLMGraph": "graph",
+    "RLMInput": "state",
+    "RLMResponse": "types",
+    "ConfigurationError": "errors",
+    "ContextNotFoundError": "errors",
+    "ContextStore": "context_store",
+    "ExtractiveChatModel": "extractive",
+    "HistoryEntry": "types",
+    "LimitExceededError": "errors",
+    "MemoryContextStore": "context_store",
+    "RLMError": "errors",
+    "SandboxError": "errors",
+    "StreamChunk": "events",
+    "build_rlm_graph": "graph",
+    "create_rlm_graph": "graph",
+}
+
+__all__ = [
+    "RLM",
+    "ConfigurationError",
+    "ContextNotFoundError",
+    "ContextStore",
+    "ExtractiveChatModel",
+    "HistoryEntry",
+    "LimitExceededError",
+    "MemoryContextStore",
+    "RLMConfig",
+    "RLMError",
+    "RLMEvent",
+    "RLMGraph",
+    "RLMInput",
+    "RLMResponse",
+    "SandboxError",
+    "StreamChunk",
+    "build_rlm_graph",
+    "create_rlm_graph",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,354 @@
+"""Performs the effects of a node: once by waiting, once by awaiting. The loop's only two colours.
+
+`drive` and `adrive` pump a node; `_Waiter` and `_Awaiter` perform one effect each. What a call is
+and what becomes of it is said once, in the functions that both use. The manner is that of httpx's
+auth flow and of h11: decisions are made where no colour exists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Generator
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages.utils import message_chunk_to_message
+from langchain_core.runnables import Runnable
+from langgraph.config import get_stream_writer
+from langgraph.errors import GraphBubbleUp
+from langgraph.types import Command
+
+from langchain_replm._effects import (
+    AwaitCalls,
+    CallRootModel,
+    Emit,
+    Exchange,
+    Interrupt,
+    OpenSession,
+    Restart,
+    RootReply,
+    StartCalls,
+    Worked,
+)
+from langchain_replm._requests import Call, lane_of, root_kwargs, setup_maker, stream_kwargs
+from langchain_replm._tracing import call_config
+from langchain_replm.events import RLMEvent, preview
+from langchain_replm.state import SCOPE_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.runnables import RunnableConfig
+
+    from langchain_replm._effects import Effect
+    from langchain_replm._subcalls import CallOutcome, CallRequest
+    from langchain_replm.state import RLMState, RunScope
+
+T = TypeVar("T")
+
+logger = logging.getLogger("langchain_replm")
+
+
+class Node(Runnable["RLMState", "Command[str]"]):
+    """A node of the loop: a plain function or a generator of effects, and where it leads.
+
+    A `Runnable` with both colours, so that LangGraph runs it as it is: no thread for an async run,
+    and no second run in traces, as a `RunnableLambda` would make.
+    """
+
+    def __init__(
+        self, function: Any, leads_to: Callable[[dict[str, Any]], str], *, name: str
+    ) -> None:
+        self.function = function
+        self.leads_to = leads_to
+        self.name = name
+
+    def invoke(
+        self,
+        input: RLMState,
+        config: RunnableConfig | None = None,
+        **_: Any,
+    ) -> Command[str]:
+        """Run the node, waiting."""
+        scope: RunScope = (config or {})["configurable"][SCOPE_KEY]
+        update = self.function(input, scope)
+        if isinstance(update, Generator):
+            update = drive(update, scope)
+        return Command(update=update, goto=self.leads_to(update))
+
+    async def ainvoke(
+        self,
+        input: RLMState,
+        config: RunnableConfig | None = None,
+        **_: Any,
+    ) -> Command[str]:
+        """Run the node, awaiting."""
+        scope: RunScope = (config or {})["configurable"][SCOPE_KEY]
+        update = self.function(input, scope)
+        if isinstance(update, Generator):
+            update = await adrive(update, scope)
+        return Command(update=update, goto=self.leads_to(update))
+
+
+def drive(flow: Generator[Effect, Any, dict[str, Any]], scope: RunScope) -> dict[str, Any]:
+    """Pump a node: perform what it yields, send the reply back, until it returns."""
+    waiter = _Waiter(scope)
+    try:
+        effect = next(flow)
+        while True:
+            try:
+                reply = waiter.perform(effect)
+            except BaseException as error:  # noqa: BLE001 - the node's own `finally`s must see it
+                effect = flow.throw(error)
+            else:
+                effect = flow.send(reply)
+    except StopIteration as finished:
+        result: dict[str, Any] = finished.value
+        return result
+    finally:
+        flow.close()
+        waiter.close()
+
+
+async def adrive(flow: Generator[Effect, Any, dict[str, Any]], scope: RunScope) -> dict[str, Any]:
+    """`drive`, with `await`."""
+    awaiter = _Awaiter(scope)
+    try:
+        effect = next(flow)
+        while True:
+            try:
+                reply = await awaiter.perform(effect)
+            except BaseException as error:  # noqa: BLE001 - the node's own `finally`s must see it
+                effect = flow.throw(error)
+            else:
+                effect = flow.send(reply)
+    except StopIteration as finished:
+        result: dict[str, Any] = finished.value
+        return result
+    finally:
+        flow.close()
+        await awaiter.close()
+
+
+class _Performer:
+    """What both colours share: the scope, the outcomes that came in, and the listeners."""
+
+    def __init__(self, scope: RunScope) -> None:
+        self.scope = scope
+        self.outcomes: deque[CallOutcome] = deque()
+        if scope.parent is None:
+            scope.write = get_stream_writer()
+
+    def drain(self) -> list[CallOutcome]:
+        drained = []
+        while self.outcomes:
+            drained.append(self.outcomes.popleft())
+        return drained
+
+    def emit(self, event: RLMEvent) -> None:
+        """Tell stream, callback and log; one event at a time, and no listener can end a run."""
+        root = self.scope.root
+        options = root.options
+        level = logging.INFO if root.settings.config.verbose else logging.DEBUG
+        with root.emit_lock:
+            if event.type == "token":
+                if options.stream_tokens and event.depth == 0:
+                    root.write(event.to_dict())
+                return
+            if logger.isEnabledFor(level):
+                # No text of the context above DEBUG: the preview may quote it.
+                text = event.preview if level == logging.DEBUG else ""
+                logger.log(
+                    level, "%s depth=%d iteration=%d %s",
+                    event.type, event.depth, event.iteration, text,
+                )  # fmt: skip
+            root.write(event.to_dict())
+            if options.on_event is not None:
+                try:
+                    options.on_event(event)
+                except Exception:
+                    logger.exception("on_event failed for %s; the run goes on", event.type)
+
+    def root_model(self) -> BaseChatModel:
+        settings = self.scope.settings
+        return settings.root_model if self.scope.depth == 0 else settings.sub_model
+
+    def token(self, effect: CallRootModel, chunk: AIMessageChunk) -> None:
+        text = chunk.text
+        if text:
+            detail = {"text": text}
+            self.emit(RLMEvent("token", effect.iteration, preview(text), detail, self.scope.depth))
+
+    def reply(self, started: float, message: BaseMessage | Exception) -> RootReply:
+        elapsed = time.monotonic() - started
+        if isinstance(message, Exception):
+            logger.warning("the root model failed: %s: %s", type(message).__name__, message)
+            return RootReply(None, message, elapsed)
+        if isinstance(message, AIMessageChunk):
+            message = message_chunk_to_message(message)
+        if not isinstance(message, AIMessage):
+            kind = type(message).__name__
+            return RootReply(None, TypeError(f"the root model returned a {kind}"), elapsed)
+        return RootReply(message, None, elapsed)
+
+    def root_config(self, effect: CallRootModel) -> RunnableConfig:
+        return call_config("root_generate", iteration=effect.iteration, depth=self.scope.depth)
+
+
+class _Waiter(_Performer):
+    """Performs effects by waiting; calls run in threads of ours, with the context variables."""
+
+    def __init__(self, scope: RunScope) -> None:
+        super().__init__(scope)
+        self._arrived = threading.Event()
+
+    def perform(self, effect: Effect) -> Any:  # noqa: PLR0911 - a table of effects
+        match effect:
+            case Emit(event):
+                return self.emit(event)
+            case CallRootModel():
+                return self._call_root(effect)
+            case StartCalls():
+                return self._start(effect)
+            case Exchange(data, timeout_seconds):
+                exchanged = self.scope.keeper.exchange(data, timeout_seconds)
+                return Worked(exchanged, self.drain())
+            case AwaitCalls():
+                self._arrived.wait()
+                self._arrived.clear()
+                return self.drain()
+            case OpenSession(context):
+                return self.scope.keeper.opening(setup_maker(self.scope, context)).result()
+            case Restart(context):
+                return self.scope.keeper.restarting(setup_maker(self.scope, context)).result()
+            case Interrupt():
+                return self.scope.keeper.interrupt()
+
+    def close(self) -> None:
+        """Nothing is left behind: `Lanes` cancels what has not begun."""
+
+    def _call_root(self, effect: CallRootModel) -> RootReply:
+        model, started = self.root_model(), time.monotonic()
+        kwargs = root_kwargs(self.scope.settings.config)
+        config = self.root_config(effect)
+        try:
+            if not (self.scope.root.options.stream_tokens and self.scope.depth == 0):
+                return self.reply(started, model.invoke(effect.messages, config, **kwargs))
+            message: AIMessageChunk | None = None
+            for chunk in model.stream(effect.messages, config, **stream_kwargs(model, kwargs)):
+                self.token(effect, chunk)
+                message = chunk if message is None else message + chunk
+            return self.reply(started, message or AIMessage(""))
+        except GraphBubbleUp:
+            raise
+        except Exception as error:  # noqa: BLE001 - any failure of a model is a value here
+            return self.reply(started, error)
+
+    def _start(self, effect: StartCalls) -> None:
+        for request in effect.requests:
+            pool = self.scope.lanes.pool(lane_of(request, self.scope))
+            future = pool.submit(copy_context().run, self._call, request, effect.iteration)
+            future.add_done_callback(self._done)
+
+    def _done(self, future: Any) -> None:
+        if not future.cancelled():
+            self.outcomes.append(future.result())
+            self._arrived.set()
+            self.scope.keeper.wake()
+
+    def _call(self, request: CallRequest, iteration: int) -> CallOutcome:
+        started = time.monotonic()
+        call = Call(self.scope, request, iteration)
+        try:
+            result = call.target.invoke(call.input, call.config, **call.kwargs)
+        except Exception as error:  # noqa: BLE001 - a failed call is a value for the cell
+            return call.failed(error, started)
+        return call.done(result, started)
+
+
+class _Awaiter(_Performer):
+    """Performs effects by awaiting; calls are tasks, the worker is read in a thread of its own."""
+
+    def __init__(self, scope: RunScope) -> None:
+        super().__init__(scope)
+        self._arrived = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def perform(self, effect: Effect) -> Any:  # noqa: PLR0911 - a table of effects
+        keeper = self.scope.keeper
+        match effect:
+            case Emit(event):
+                return self.emit(event)
+            case CallRootModel():
+                return await self._call_root(effect)
+            case StartCalls():
+                return self._start(effect)
+            case Exchange(data, timeout_seconds):
+                exchanged = await _await(keeper.submit(keeper.exchange, data, timeout_seconds))
+                return Worked(exchanged, self.drain())
+            case AwaitCalls():
+                await self._arrived.wait()
+                self._arrived.clear()
+                return self.drain()
+            case OpenSession(context):
+                return await _await(keeper.opening(setup_maker(self.scope, context)))
+            case Restart(context):
+                return await _await(keeper.restarting(setup_maker(self.scope, context)))
+            case Interrupt():
+                return keeper.interrupt()
+
+    async def close(self) -> None:
+        """Cancel what still runs, and wait until it has ended."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _call_root(self, effect: CallRootModel) -> RootReply:
+        model, started = self.root_model(), time.monotonic()
+        kwargs = root_kwargs(self.scope.settings.config)
+        config = self.root_config(effect)
+        try:
+            if not (self.scope.root.options.stream_tokens and self.scope.depth == 0):
+                return self.reply(started, await model.ainvoke(effect.messages, config, **kwargs))
+            message: AIMessageChunk | None = None
+            stream = model.astream(effect.messages, config, **stream_kwargs(model, kwargs))
+            async for chunk in stream:
+                self.token(effect, chunk)
+                message = chunk if message is None else message + chunk
+            return self.reply(started, message or AIMessage(""))
+        except GraphBubbleUp:
+            raise
+        except Exception as error:  # noqa: BLE001 - any failure of a model is a value here
+            return self.reply(started, error)
+
+    def _start(self, effect: StartCalls) -> None:
+        for request in effect.requests:
+            task = asyncio.create_task(self._call(request, effect.iteration))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _call(self, request: CallRequest, iteration: int) -> None:
+        async with self.scope.lanes.semaphore(lane_of(request, self.scope)):
+            started = time.monotonic()
+            call = Call(self.scope, request, iteration)
+            try:
+                result = await call.target.ainvoke(call.input, call.config, **call.kwargs)
+            except Exception as error:  # noqa: BLE001 - a failed call is a value for the cell
+                outcome = call.failed(error, started)
+            else:
+                outcome = call.done(result, started)
+        self.outcomes.append(outcome)
+        self._arrived.set()
+        self.scope.keeper.wake()
+
+
+def _await(future: Future[T]) -> asyncio.Future[T]:
+    return asyncio.wrap_future(future)

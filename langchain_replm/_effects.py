@@ -1,0 +1,110 @@
+"""What a node may ask of the outside world. A node yields one of these and gets the reply back.
+
+| effect | reply |
+| --- | --- |
+| `CallRootModel` | `RootReply` |
+| `StartCalls` | nothing; outcomes arrive with later `Exchange`s, in the order in which they end |
+| `Exchange` | `Worked` |
+| `AwaitCalls` | at least one outcome of a started call |
+| `OpenSession` | `LiveSession`, the session of the run, opened on first use |
+| `Restart` | `LiveSession`, always a fresh one |
+| `Interrupt` | whether the running cell was asked to stop |
+| `Emit` | nothing |
+
+Calls are started, not made, so that a cell with threads is served while earlier calls are running:
+an exchange with the worker ends as soon as the worker or one of the calls has something to say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from langchain_core.messages import AIMessage, BaseMessage
+
+    from langchain_replm._subcalls import CallOutcome, CallRequest
+    from langchain_replm.context_store import ContextHandle
+    from langchain_replm.events import RLMEvent
+    from langchain_replm.sandbox.base import Exchanged
+
+
+@dataclass(frozen=True, slots=True)
+class CallRootModel:
+    """Ask the root model for a reply."""
+
+    messages: Sequence[BaseMessage]
+    iteration: int
+
+
+@dataclass(frozen=True, slots=True)
+class RootReply:
+    """What the root model said, or how the call failed."""
+
+    message: AIMessage | None
+    error: Exception | None
+    elapsed_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StartCalls:
+    """Start sub-calls and tool calls; at most `max_concurrency` model calls run at once."""
+
+    requests: Sequence[CallRequest]
+    iteration: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Send bytes to the worker and wait until it, or a started call, has something to say."""
+
+    data: Sequence[bytes]
+    timeout_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """What an exchange brought: bytes from the worker and calls that ended meanwhile."""
+
+    exchanged: Exchanged
+    outcomes: Sequence[CallOutcome]
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitCalls:
+    """Wait for started calls alone, when there is no cell to talk to any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """The session of this run; the worker was started while the root model was thinking."""
+
+    context: ContextHandle
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """End the worker, whatever it does, and start a fresh one."""
+
+    context: ContextHandle
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """Ask the running cell to stop; it keeps its variables if it does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """Tell whoever listens."""
+
+    event: RLMEvent
+
+
+Effect = (
+    CallRootModel | StartCalls | Exchange | AwaitCalls | OpenSession | Restart | Interrupt | Emit
+)
+Flow: TypeAlias = "Generator[Effect, Any, dict[str, Any]]"
+"""A node that does I/O: yields effects, gets their replies, returns the update of the state."""

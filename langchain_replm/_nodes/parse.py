@@ -1,0 +1,70 @@
+"""Reply text in, cells or a final or neither out. Reads nothing but the reply."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_replm._reply import parse_reply
+from langchain_replm.state import FinalText, Turn, read_trajectory, read_turn
+
+if TYPE_CHECKING:
+    from langchain_replm._reply import ParsedReply
+    from langchain_replm.context_store import ContextHandle
+    from langchain_replm.state import RLMState, RunScope
+
+
+def parse(state: RLMState, scope: RunScope) -> dict[str, Any]:
+    """Find out what the reply wants.
+
+    Returns:
+        `turn` with its cells, its text final, or what is wrong with it.
+    """
+    turn = read_turn(state)
+    if turn.error is not None:
+        return {"turn": turn.model_dump()}
+    parsed = parse_reply(turn.reply, truncated=turn.truncated)
+    update: dict[str, Any] = {
+        "code": parsed.cells,
+        "final": parsed.final and FinalText(kind=parsed.final.kind, text=parsed.final.text),
+        "problem": parsed.problem,
+        "detail": parsed.detail,
+        "prose": parsed.prose,
+    }
+    if turn.foreign is not None and not parsed.cells and parsed.final is None:
+        update |= {"problem": "foreign_call", "detail": f"a call of a tool named {turn.foreign}"}
+    guarded = scope.settings.config.hold_first_answer and not turn.closing
+    if guarded and _answers_unseen(state, parsed):
+        update["held"] = True
+    elif _is_plain_answer(parsed):
+        update["answer"] = parsed.final.text if parsed.final else None
+    return {"turn": turn.model_copy(update=update).model_dump()}
+
+
+def wants_sandbox(turn: Turn) -> bool:
+    """The reply has something to run: cells, or a final that may name a variable."""
+    return not turn.held and turn.answer is None and (bool(turn.code) or turn.final is not None)
+
+
+def _is_plain_answer(parsed: ParsedReply) -> bool:
+    """A text final that stands alone and cannot be the name of a variable."""
+    final = parsed.final
+    if final is None or parsed.cells or final.kind != "text":
+        return False
+    return not final.text.strip().isidentifier()
+
+
+def _answers_unseen(state: RLMState, parsed: ParsedReply) -> bool:
+    """A text final before any cell has run, over a context that the preview does not show whole.
+
+    Plans and guesses come out this way; a model that knows the answer can repeat it.
+    """
+    if parsed.final is None or parsed.cells:
+        return False
+    past = read_trajectory(state)
+    if any(step.cells or step.reply for step in past):
+        return False
+    return not _shown_whole(state["context_handle"])
+
+
+def _shown_whole(handle: ContextHandle) -> bool:
+    return handle["items"] == 1 and handle["chars"] <= len(handle["head"]) + len(handle["tail"])

@@ -1,0 +1,103 @@
+"""Messages in, one root reply out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from langchain_replm._effects import CallRootModel, Emit, Flow, RootReply
+from langchain_replm._requests import tool_signature
+from langchain_replm.events import RLMEvent
+from langchain_replm.prompts import first_message, messages_for, system_prompt
+from langchain_replm.state import Turn, read_trajectory
+from langchain_replm.types import encodable
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage
+
+    from langchain_replm.state import RLMState, RunScope
+    from langchain_replm.types import Iteration
+
+
+def root_generate(state: RLMState, scope: RunScope) -> Flow:
+    """Ask the root model what to do next.
+
+    Yields:
+        The events of the iteration and one `CallRootModel`.
+
+    Returns:
+        `turn`, holding the reply, or the error of a call that may be tried again.
+
+    Raises:
+        Exception: The root model's own, when it has failed `max_consecutive_errors` times in a row
+            and never replied: there is nothing to return.
+    """
+    past = read_trajectory(state)
+    closing = state.get("limit") is not None
+    number = 1 + len(past)
+    most = scope.settings.config.max_iterations
+    title = "Closing request" if closing else f"Iteration {number} of at most {most}"
+    yield Emit(RLMEvent("iteration_start", number, title, {"closing": closing}, scope.depth))
+    messages = messages_for(
+        render_system_prompt(scope),
+        first_message(state["query"], state["context_handle"]),
+        past,
+    )
+    got: RootReply = yield CallRootModel(messages, iteration=number)
+    if got.message is None:
+        _give_up_if_hopeless(past, got, scope)
+    turn = _turn(number, got, closing=closing)
+    return {"turn": turn.model_dump()}
+
+
+def render_system_prompt(scope: RunScope) -> str:
+    """The system prompt of this run; the only place where it is put together."""
+    settings = scope.settings
+    return system_prompt(
+        settings.config,
+        sandbox=settings.sandbox.describe(),
+        depth=scope.depth,
+        can_recurse=scope.depth + 1 < settings.config.max_recursion_depth,
+        models=sorted(settings.models),
+        tools=[(tool_signature(tool), tool.description) for tool in settings.tools],
+    )
+
+
+def _give_up_if_hopeless(past: list[Iteration], got: RootReply, scope: RunScope) -> None:
+    failures = 1
+    for step in reversed(past):
+        if step.error is None:
+            break
+        failures += 1
+    replied = any(step.error is None for step in past)
+    if failures >= scope.settings.config.max_consecutive_errors and not replied and got.error:
+        got.error.add_note(f"The root model failed {failures} times in a row and never replied.")
+        raise got.error
+
+
+def _turn(number: int, got: RootReply, *, closing: bool) -> Turn:
+    if got.message is None:
+        return Turn(
+            number=number,
+            closing=closing,
+            error=f"{type(got.error).__name__}: {got.error}",
+            elapsed_seconds=got.elapsed_seconds,
+        )
+    message = got.message
+    calls = [*message.tool_calls, *message.invalid_tool_calls]
+    return Turn(
+        number=number,
+        closing=closing,
+        reply=encodable(message.text),
+        model=message.response_metadata.get("model_name"),
+        usage=message.usage_metadata,
+        elapsed_seconds=got.elapsed_seconds,
+        truncated=_was_cut_off(message),
+        foreign=str(calls[0].get("name")) if calls else None,
+    )
+
+
+def _was_cut_off(message: AIMessage) -> bool:
+    """The provider says that the token limit ended the reply; names differ by provider."""
+    told = message.response_metadata
+    ended = told.get("finish_reason") or told.get("stop_reason") or told.get("done_reason")
+    return str(ended).lower() in {"length", "max_tokens", "model_length"}

@@ -1,0 +1,328 @@
+"""Cells in, results out: runs cells through a session and serves the calls that they make.
+
+The session is an event stream, not a call stack: while sub-calls of one thread of a cell run,
+requests of its other threads are served. A lost session is rebuilt by running the finished cells
+again with the recorded results of their calls; no model is called for that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_replm._effects import (
+    AwaitCalls,
+    Emit,
+    Exchange,
+    Flow,
+    Interrupt,
+    OpenSession,
+    Restart,
+    StartCalls,
+    Worked,
+)
+from langchain_replm._subcalls import Replay, SubCallDesk, wire_results
+from langchain_replm.errors import ProtocolError, SandboxError
+from langchain_replm.events import RLMEvent, preview
+from langchain_replm.sandbox._wire import CallRequested, CellFinished
+from langchain_replm.state import read_trajectory, read_turn
+from langchain_replm.types import Answer, Cell
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from langchain_replm._subcalls import CallOutcome, OpenCall
+    from langchain_replm.context_store import ContextHandle
+    from langchain_replm.sandbox._lifecycle import LiveSession
+    from langchain_replm.state import FinalText, RLMState, RunScope, Turn
+    from langchain_replm.types import HostCall, SubCall
+
+    Step = Generator[Any, Any, Any]
+
+INTERRUPT_GRACE_SECONDS = 0.5
+"""A Python loop ends within microseconds of the interrupt and keeps its variables; code that does
+not end in this time (a C loop, a cell that swallows everything) is killed."""
+
+
+def sandbox_exec(state: RLMState, scope: RunScope) -> Flow:
+    """Run the cells of the reply, in order, until one fails or submits.
+
+    Yields:
+        Session effects, `StartCalls` and events.
+
+    Returns:
+        `turn` with the cells' results and the submitted answer.
+
+    Raises:
+        SandboxError: The worker could not be started or died while it was being rebuilt.
+    """
+    turn = read_turn(state)
+    detail = {"text": turn.reply, "cells": list(turn.code)}
+    yield Emit(RLMEvent("code_generated", turn.number, preview(turn.reply), detail, scope.depth))
+    past = [cell for step in read_trajectory(state) for cell in step.cells]
+    runner = _Runner(scope, turn.number, past, state["context_handle"])
+    yield from runner.open()
+    for code in turn.code:
+        yield from runner.run_cell(code)
+    if turn.final is not None and runner.may_submit(turn):
+        yield from runner.submit(turn.final)
+    answer = next((cell.answer.text for cell in runner.cells if cell.answer), None)
+    update = {"cells": tuple(runner.cells), "answer": answer, "restarted": runner.restarted}
+    return {"turn": turn.model_copy(update=update).model_dump()}
+
+
+class _Runner:
+    """The cells of one turn, run one after the other in the session of the run."""
+
+    def __init__(
+        self, scope: RunScope, iteration: int, past: list[Cell], context: ContextHandle
+    ) -> None:
+        self._scope = scope
+        self._iteration = iteration
+        self._past = past
+        self._context = context
+        self._opened: LiveSession
+        self.cells: list[Cell] = []
+        self.restarted: str | None = None
+
+    @property
+    def _finished(self) -> list[Cell]:
+        """Cells whose effects a session must hold, in order."""
+        return [cell for cell in (*self._past, *self.cells) if cell.status in {"ok", "error"}]
+
+    def open(self) -> Step:
+        """Take the session of the run, and bring a fresh one to where the record stands."""
+        self._opened = yield OpenSession(self._context)
+        if self._opened.cells_executed == 0 and self._finished:
+            yield from self._replay()
+
+    def run_cell(self, code: str) -> Step:
+        """Run one cell, unless an earlier one of the turn has failed or submitted."""
+        if any(cell.status != "ok" or cell.answer for cell in self.cells):
+            self.cells.append(Cell(code=code, status="skipped"))
+            return
+        name = f"{self._iteration}.{len(self.cells) + 1}"
+        data = self._opened.session.execute(name, code)
+        yield from self._record(code, data)
+
+    def may_submit(self, turn: Turn) -> bool:
+        """A text final beside cells counts only if it names a variable and all cells ran well.
+
+        A `FINAL(text)` in the same reply was written before the output was there. In the closing
+        reply there is no later one, so it counts.
+        """
+        assert turn.final is not None  # noqa: S101 - for the type checker; the caller has looked
+        if any(cell.status != "ok" or cell.answer for cell in self.cells):
+            return False
+        return not turn.code or turn.final.kind == "var" or turn.closing
+
+    def submit(self, final: FinalText) -> Step:
+        """Resolve a text final in the REPL: a variable's value, or the text itself."""
+        data = self._opened.session.submit(f"{self._iteration}.final", final.kind, final.text)
+        call = f'FINAL_VAR("{final.text}")' if final.kind == "var" else f"FINAL({final.text})"
+        yield from self._record(call, data)
+
+    def _record(self, code: str, data: bytes) -> Step:
+        self._opened.cells_executed += 1
+        service = _Service(self._scope, self._iteration, self._opened.session)
+        cell: Cell = yield from service.run(code, data)
+        self.cells.append(cell)
+        if service.lost is not None:
+            self.restarted = service.lost
+            self._opened = yield Restart(self._context)
+            yield from self._replay()
+
+    def _replay(self) -> Step:
+        session = self._opened.session
+        for position, cell in enumerate(self._finished, start=1):
+            self._opened.cells_executed += 1
+            data = [session.execute(f"replay.{position}", cell.code)]
+            replay = Replay(cell.host_calls)
+            left = self._scope.settings.config.sandbox_timeout
+            while True:
+                event = session.next_event()
+                if isinstance(event, CellFinished):
+                    break
+                if isinstance(event, CallRequested):
+                    data.append(
+                        session.reply(event.call_id, replay.results(event.kind, event.items))
+                    )
+                    continue
+                got: Worked = yield Exchange(data, left)
+                data, left = [], left - got.exchanged.elapsed_seconds
+                session.receive(got.exchanged.data, eof=got.exchanged.eof)
+                if got.exchanged.eof or left <= 0:
+                    msg = (
+                        f"The REPL could not be rebuilt: cell {position} of {len(self._finished)} "
+                        "did not finish when it was run again."
+                    )
+                    raise SandboxError(msg)
+
+
+class _Service:
+    """One cell while it runs: its clock, its calls, its end."""
+
+    def __init__(self, scope: RunScope, iteration: int, session: Any) -> None:
+        config = scope.settings.config
+        self._scope = scope
+        self._iteration = iteration
+        self._session = session
+        self._limit = config.sandbox_timeout
+        self._used = 0.0
+        self._data: list[bytes] = []
+        self._calls: dict[int, HostCall] = {}
+        self._desk = SubCallDesk(
+            config=config,
+            budget=scope.budget,
+            cache=scope.cache,
+            depth=scope.depth,
+            models=scope.settings.models,
+        )
+        self._ended = False
+        self._eof = False
+        self.lost: str | None = None
+        """Why the session is gone, if the cell took it along."""
+
+    def run(self, code: str, data: bytes) -> Step:
+        """Serve the cell until it ends, is stopped, or takes its worker along."""
+        self._data = [data]
+        finished: CellFinished | None = None
+        try:
+            finished = yield from self._serve()
+        except ProtocolError as error:
+            self.lost = f"its worker broke the protocol: {error}"
+        if self._eof and self.lost is None:
+            self.lost = "its worker died"
+        self._ended = True
+        yield from self._settle_rest()
+        return self._cell(code, finished)
+
+    def _serve(self) -> Step:
+        while True:
+            event = self._session.next_event()
+            if isinstance(event, CellFinished):
+                return event
+            if isinstance(event, CallRequested):
+                yield from self._admit(event)
+            elif self._eof:
+                self.lost = "its worker died"
+                return None
+            elif not self._desk.waiting and self._used >= self._limit:
+                return (yield from self._stop())
+            else:
+                yield from self._exchange()
+
+    def _exchange(self) -> Step:
+        """One exchange; the cell's clock stands still while it waits for calls."""
+        waiting = self._desk.waiting
+        data, self._data = self._data, []
+        timeout = None if waiting else max(0.0, self._limit - self._used)
+        got: Worked = yield Exchange(data, timeout)
+        if not waiting:
+            self._used += got.exchanged.elapsed_seconds
+        self._eof = got.exchanged.eof
+        self._session.receive(got.exchanged.data, eof=self._eof)
+        for outcome in got.outcomes:
+            yield from self._settle(outcome)
+
+    def _stop(self) -> Step:
+        """The cell is over its time: ask it to stop, and give its worker up if it does not."""
+        self.lost = "it ran out of time and could not be stopped"
+        if not (yield Interrupt()):
+            return None
+        self.lost = None
+        left = INTERRUPT_GRACE_SECONDS
+        while left > 0:
+            event = self._session.next_event()
+            if isinstance(event, CellFinished):
+                return event
+            if event is None:
+                got: Worked = yield Exchange([], left)
+                left -= got.exchanged.elapsed_seconds
+                self._session.receive(got.exchanged.data, eof=got.exchanged.eof)
+                if got.exchanged.eof:
+                    break
+        self.lost = "it ran out of time and could not be stopped"
+        return None
+
+    def _admit(self, event: CallRequested) -> Step:
+        admission = self._desk.admit(event.call_id, event.function, event.kind, event.items)
+        for slot in admission.call.slots:
+            if slot is not None and slot.cached:
+                yield self._emit_call("sub_call_cache_hit", slot)
+        for request in admission.start:
+            detail = {"kind": request.kind, "prompt_chars": len(request.prompt)}
+            detail["call_count"] = self._scope.budget.sub_calls
+            name = preview(request.prompt)
+            yield Emit(RLMEvent("sub_call_start", self._iteration, name, detail, self._scope.depth))
+        if admission.start:
+            yield StartCalls(admission.start, iteration=self._iteration)
+        self._reply_if_complete(admission.call)
+
+    def _settle(self, outcome: CallOutcome) -> Step:
+        record, touched = self._desk.settle(outcome)
+        yield self._emit_call("sub_call_end", record)
+        for call in touched:
+            self._reply_if_complete(call)
+
+    def _reply_if_complete(self, call: OpenCall) -> None:
+        if not call.complete:
+            return
+        done = self._desk.close(call)
+        self._calls[call.call_id] = done
+        if not self._ended:
+            self._data.append(self._session.reply(call.call_id, wire_results(done)))
+
+    def _settle_rest(self) -> Step:
+        """Calls of threads that outlived the cell: they were paid for, so they are recorded."""
+        while self._desk.waiting:
+            outcomes: list[CallOutcome] = yield AwaitCalls()
+            for outcome in outcomes:
+                yield from self._settle(outcome)
+
+    def _emit_call(self, kind: Any, record: SubCall) -> Emit:
+        detail = {
+            "kind": record.kind,
+            "status": record.status,
+            "model": record.model,
+            "cached": record.cached,
+            "prompt_chars": record.prompt_chars,
+            "response_chars": len(record.response),
+            "elapsed_seconds": record.elapsed_seconds,
+            "error": record.error,
+        }
+        text = preview(record.response or record.error or "")
+        return Emit(RLMEvent(kind, self._iteration, text, detail, self._scope.depth))
+
+    def _cell(self, code: str, finished: CellFinished | None) -> Cell:
+        common: dict[str, Any] = {
+            "code": code,
+            "host_calls": tuple(call for _, call in sorted(self._calls.items())),
+            "elapsed_seconds": self._used,
+        }
+        timed_out = self._used >= self._limit
+        if finished is None:
+            status = "timeout" if timed_out else "died"
+            return Cell(status=status, error=self._why_ended(), **common)
+        if finished.status == "interrupted":
+            common |= {"status": "timeout", "error": self._why_ended()}
+        else:
+            common |= {"status": finished.status, "error": finished.error}
+        return Cell(
+            output_head=finished.output_head,
+            output_tail=finished.output_tail,
+            output_chars=finished.output_chars,
+            changed=finished.changed,
+            removed=finished.removed,
+            answer=finished.answer
+            and Answer(text=finished.answer.text, is_json=finished.answer.is_json),
+            **common,
+        )
+
+    def _why_ended(self) -> str:
+        if self._used >= self._limit:
+            what = "The REPL was restarted." if self.lost else "Its variables are kept."
+            return (
+                f"TimeoutError: the cell was stopped after {self._limit:g} seconds of its own time "
+                f"(waiting for sub-calls does not count). {what} Do less per cell."
+            )
+        return f"The cell ended the REPL process: {self.lost}. The REPL was restarted."

@@ -1,0 +1,149 @@
+"""Results in, bounded observation out; decides whether the run goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_replm._effects import Emit, Flow
+from langchain_replm.events import RLMEvent, preview
+from langchain_replm.prompts import (
+    FINAL_WITH_CELLS,
+    HELD_ANSWER,
+    RESTARTED,
+    budget_line,
+    closing_request,
+    nudge,
+    observe_cells,
+)
+from langchain_replm.state import Turn, read_trajectory, read_turn
+from langchain_replm.types import Iteration
+
+if TYPE_CHECKING:
+    from langchain_replm.state import RLMState, RunScope
+    from langchain_replm.types import StopReason
+
+
+def truncate(state: RLMState, scope: RunScope) -> Flow:
+    """Close the iteration: record it, and end the run or say what the root sees next.
+
+    Yields:
+        Events only.
+
+    Returns:
+        `trajectory`, `variables`, and either `answer` with `stop_reason`, or `limit` when the next
+        reply is to be the closing one.
+    """
+    turn = read_turn(state)
+    past = read_trajectory(state)
+    if turn.cells:
+        shown = _observation(turn, scope)
+        detail = {
+            "observation": shown,
+            "cells": len(turn.cells),
+            "errors": sum(cell.error is not None for cell in turn.cells),
+        }
+        yield Emit(RLMEvent("code_executed", turn.number, preview(shown), detail, scope.depth))
+    answer, stop_reason = _ending(state, turn, past, scope)
+    update: dict[str, Any] = {"turn": None, "variables": _variables(state, turn)}
+    observation = None
+    if stop_reason is None:
+        limit = _limit_met(turn, scope)
+        observation = _observation(turn, scope)
+        if limit is not None and scope.settings.config.exit_behavior == "error":
+            stop_reason = limit
+        elif limit is not None:
+            update["limit"] = limit
+            observation += "\n\n" + closing_request(limit)
+        else:
+            observation += "\n\n" + _budget_line(turn, scope)
+    if stop_reason is not None:
+        observation = None
+        update |= {"answer": answer, "stop_reason": stop_reason}
+        update["elapsed_seconds"] = scope.elapsed_seconds()
+        detail = {"answer": answer, "stop_reason": stop_reason}
+        event = RLMEvent("final_answer", turn.number, preview(answer), detail, scope.depth)
+        yield Emit(event)
+    update["trajectory"] = [_iteration(turn, observation).model_dump()]
+    return update
+
+
+def _ending(
+    state: RLMState, turn: Turn, past: list[Iteration], scope: RunScope
+) -> tuple[str, StopReason | None]:
+    """The answer and why the run ends with it; no reason if it goes on."""
+    limit = state.get("limit")
+    if turn.answer is not None:
+        return turn.answer, limit or "answered"
+    if turn.closing:
+        said = "" if turn.code or turn.final else turn.prose
+        return said, limit
+    if turn.error is not None and _failures(past) + 1 >= (
+        scope.settings.config.max_consecutive_errors
+    ):
+        return "", "errors"
+    return "", None
+
+
+def _failures(past: list[Iteration]) -> int:
+    """Root calls that failed in a row until now."""
+    count = 0
+    for step in reversed(past):
+        if step.error is None:
+            break
+        count += 1
+    return count
+
+
+def _limit_met(turn: Turn, scope: RunScope) -> StopReason | None:
+    met = scope.budget.limit_met()
+    if met is None and turn.number >= scope.settings.config.max_iterations:
+        return "max_iterations"
+    return met
+
+
+def _observation(turn: Turn, scope: RunScope) -> str:
+    """What the root model reads about its reply."""
+    if turn.held:
+        return HELD_ANSWER
+    parts = []
+    if turn.cells:
+        shown_chars = scope.settings.config.metadata_prefix_chars
+        parts.append(observe_cells(turn.cells, shown_chars=shown_chars))
+    if turn.problem is not None:
+        parts.append(nudge(turn.problem, turn.detail))
+    if turn.restarted is not None:
+        parts.append(RESTARTED.replace("{reason}", turn.restarted))
+    if turn.final is not None and turn.code and turn.final.kind == "text":
+        parts.append(FINAL_WITH_CELLS)
+    return "\n\n".join(parts)
+
+
+def _budget_line(turn: Turn, scope: RunScope) -> str:
+    config = scope.settings.config
+    return budget_line(
+        iterations_left=config.max_iterations - turn.number,
+        sub_calls_left=scope.budget.sub_calls_left if config.enable_sub_calls else None,
+    )
+
+
+def _variables(state: RLMState, turn: Turn) -> dict[str, str]:
+    variables = dict(state.get("variables") or {})
+    for cell in turn.cells:
+        for name in cell.removed:
+            variables.pop(name, None)
+        variables |= cell.changed
+    return variables
+
+
+def _iteration(turn: Turn, observation: str | None) -> Iteration:
+    return Iteration(
+        number=turn.number,
+        closing=turn.closing,
+        reply=turn.reply,
+        model=turn.model,
+        usage=turn.usage,
+        error=turn.error,
+        cells=turn.cells,
+        observation=observation,
+        elapsed_seconds=turn.elapsed_seconds,
+    )

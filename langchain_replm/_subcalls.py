@@ -1,0 +1,333 @@
+"""Which calls of a cell are made, and what becomes of their results. No call is made here.
+
+`admit` decides before anything is spent: a prompt that is too long, a call over the budget and a
+call that the cache can answer are settled on the spot; the rest is to be started. `settle` turns
+what came of a call into its record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from langchain_replm.prompts import sub_call_prompt
+from langchain_replm.types import PROMPT_RECORD_CHARS, HostCall, Iteration, SubCall, encodable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from langchain_core.messages.ai import UsageMetadata
+
+    from langchain_replm.budget import Budget
+    from langchain_replm.config import RLMConfig
+    from langchain_replm.types import SubCallKind
+
+CACHE_ENTRIES = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRequest:
+    """One call to make."""
+
+    call_id: int
+    index: int
+    kind: SubCallKind
+    prompt: str
+    """The prompt of a completion, the query of a child run, or the name of a tool."""
+    model: str | None = None
+    """Name out of `RLM(models=...)`; None for the sub-model."""
+    context: str | list[str] | None = None
+    """What a child run reads."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """What a tool gets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOutcome:
+    """What came of one call: a text or an error, never both."""
+
+    request: CallRequest
+    text: str = ""
+    error: str | None = None
+    model: str | None = None
+    usage: Mapping[str, UsageMetadata] = field(default_factory=dict)
+    sub_calls: int = 1
+    elapsed_seconds: float = 0.0
+    child: tuple[Iteration, ...] = ()
+
+
+class SubCallCache:
+    """Replies to sub-calls of one run and its children; the least recently used one goes first."""
+
+    def __init__(self, max_entries: int = CACHE_ENTRIES) -> None:
+        self._max_entries = max_entries
+        self._lock = threading.Lock()
+        self._replies: OrderedDict[str, SubCall] = OrderedDict()
+
+    def get(self, key: str) -> SubCall | None:
+        """The recorded reply to an identical call."""
+        with self._lock:
+            if key in self._replies:
+                self._replies.move_to_end(key)
+            return self._replies.get(key)
+
+    def put(self, key: str, reply: SubCall) -> None:
+        """Keep a reply."""
+        with self._lock:
+            self._replies[key] = reply
+            self._replies.move_to_end(key)
+            if len(self._replies) > self._max_entries:
+                self._replies.popitem(last=False)
+
+
+@dataclass(slots=True)
+class OpenCall:
+    """A request of a cell that is being served: one slot for each item, filled as results come."""
+
+    call_id: int
+    function: str
+    request_sha256: str
+    slots: list[SubCall | None]
+    missing: int
+
+    def fill(self, index: int, record: SubCall) -> None:
+        """Put a result into its slot. Counting keeps a batch of any size linear."""
+        self.slots[index] = record
+        self.missing -= 1
+
+    @property
+    def complete(self) -> bool:
+        """Every slot is filled; the cell can have its reply."""
+        return self.missing == 0
+
+    def record(self) -> HostCall:
+        """The finished call, for the trajectory."""
+        return HostCall(
+            function=self.function,
+            request_sha256=self.request_sha256,
+            items=tuple(slot for slot in self.slots if slot is not None),
+        )
+
+
+class SubCallDesk:
+    """Admission and settlement of the calls of one cell."""
+
+    def __init__(
+        self,
+        *,
+        config: RLMConfig,
+        budget: Budget,
+        cache: SubCallCache,
+        depth: int,
+        models: Collection[str] = (),
+    ) -> None:
+        self._config = config
+        self._budget = budget
+        self._cache = cache
+        self._can_recurse = depth + 1 < config.max_recursion_depth
+        self._models = models
+        self._open: dict[int, OpenCall] = {}
+        self._leaders: dict[str, CallRequest] = {}
+        self._followers: dict[str, list[CallRequest]] = {}
+
+    @property
+    def waiting(self) -> bool:
+        """Some call of the cell is still running."""
+        return bool(self._open)
+
+    def admit(
+        self, call_id: int, function: str, kind: str, items: Sequence[Mapping[str, Any]]
+    ) -> Admission:
+        """Decide about one request of a cell.
+
+        Args:
+            call_id: How the worker names the request.
+            function: The function that the cell called.
+            kind: What its items are.
+            items: As the wire delivers them.
+        """
+        requests = [
+            self._request(call_id, index, kind, function, item) for index, item in enumerate(items)
+        ]
+        call = OpenCall(
+            call_id, function, request_key(kind, list(items)), [None] * len(requests), len(requests)
+        )
+        self._open[call_id] = call
+        wanted = []
+        for request in requests:
+            settled = self._refuse(request) or self._from_cache(request)
+            if settled is not None:
+                call.fill(request.index, settled)
+            elif not self._follow(request):
+                wanted.append(request)
+        charged = [request for request in wanted if request.kind != "tool"]
+        admitted = self._budget.admit(len(charged))
+        for request in charged[admitted:]:
+            self._drop(request, call)
+        refused = {id(request) for request in charged[admitted:]}
+        start = [request for request in wanted if id(request) not in refused]
+        return Admission(start=start, call=call)
+
+    def settle(self, outcome: CallOutcome) -> tuple[SubCall, list[OpenCall]]:
+        """Record what came of a call, and return it with the requests that it touched."""
+        request = outcome.request
+        record = _record(
+            request,
+            status="ok" if outcome.error is None else "failed",
+            response=encodable(outcome.text),
+            error=outcome.error,
+            model=outcome.model,
+            sub_calls=outcome.sub_calls,
+            usage=dict(outcome.usage),
+            elapsed_seconds=outcome.elapsed_seconds,
+            child=outcome.child,
+        )
+        touched = {request.call_id: self._fill(request, record)}
+        key = self._key(request)
+        if key is None:
+            return record, list(touched.values())
+        if record.status == "ok":
+            self._cache.put(key, record)
+        self._leaders.pop(key, None)
+        for follower in self._followers.pop(key, []):
+            touched[follower.call_id] = self._fill(follower, _as_hit(record))
+        return record, list(touched.values())
+
+    def close(self, call: OpenCall) -> HostCall:
+        """Take a complete call off the desk."""
+        del self._open[call.call_id]
+        return call.record()
+
+    def _request(
+        self, call_id: int, index: int, kind: SubCallKind, function: str, item: Mapping[str, Any]
+    ) -> CallRequest:
+        common: dict[str, Any] = {"call_id": call_id, "index": index, "kind": kind}
+        if kind == "tool":
+            return CallRequest(prompt=function, arguments=item["args"], **common)
+        model = item.get("model")
+        if kind == "rlm_query" and not self._can_recurse:
+            prompt = sub_call_prompt(item["prompt"], item.get("context"))
+            return CallRequest(prompt=prompt, model=model, **common)
+        return CallRequest(
+            prompt=item["prompt"], model=model, context=item.get("context"), **common
+        )
+
+    def _refuse(self, request: CallRequest) -> SubCall | None:
+        """Refusals that cost nothing and say what to do."""
+        error = None
+        limit = self._config.sub_call_max_input_chars
+        if request.kind == "tool":
+            return None
+        if not request.prompt.strip():
+            error = "the prompt is empty"
+        elif len(request.prompt) > limit:
+            error = (
+                f"the prompt has {len(request.prompt):,} characters, the limit is {limit:,}; "
+                "split the text and ask about each part"
+            )
+        elif request.model is not None and request.model not in self._models:
+            names = ", ".join(sorted(self._models)) or "none besides the default"
+            error = f"there is no model {request.model!r}; names: {names}"
+        return None if error is None else _record(request, status="refused", error=error)
+
+    def _drop(self, request: CallRequest, call: OpenCall) -> None:
+        """Refuse a call for which the budget had no room, and those that waited for its reply."""
+        used, most = self._budget.sub_calls, self._budget.max_sub_calls
+        error = f"no sub-calls are left ({used:,} of {most:,} used); go on with what you have"
+        refusal = _record(request, status="refused", error=error)
+        call.fill(request.index, refusal)
+        key = self._key(request)
+        if key is not None:
+            self._leaders.pop(key, None)
+            for follower in self._followers.pop(key, []):
+                self._fill(follower, refusal)
+
+    def _from_cache(self, request: CallRequest) -> SubCall | None:
+        key = self._key(request)
+        hit = None if key is None else self._cache.get(key)
+        return None if hit is None else _as_hit(hit)
+
+    def _follow(self, request: CallRequest) -> bool:
+        """Join an identical call that is already under way (only where replies are cached)."""
+        key = self._key(request)
+        if key is None:
+            return False
+        if key in self._leaders:
+            self._followers.setdefault(key, []).append(request)
+            return True
+        self._leaders[key] = request
+        return False
+
+    def _key(self, request: CallRequest) -> str | None:
+        if not self._config.cache_sub_calls or request.kind == "tool":
+            return None
+        return request_key(request.kind, [request.prompt, request.model, request.context])
+
+    def _fill(self, request: CallRequest, record: SubCall) -> OpenCall:
+        call = self._open[request.call_id]
+        call.fill(request.index, record)
+        return call
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What became of one request of a cell: calls to start, slots that are settled already."""
+
+    start: list[CallRequest]
+    call: OpenCall
+
+
+class Replay:
+    """Recorded results for the cells of a session that is rebuilt. Makes no call."""
+
+    def __init__(self, host_calls: tuple[HostCall, ...]) -> None:
+        self._recorded: dict[str, list[HostCall]] = {}
+        for call in host_calls:
+            self._recorded.setdefault(call.request_sha256, []).append(call)
+
+    def results(self, kind: str, items: Sequence[Any]) -> list[dict[str, Any]]:
+        """The recorded results of a request: the n-th equal request gets the n-th record."""
+        recorded = self._recorded.get(request_key(kind, list(items)))
+        if not recorded:
+            error = "this call was not made when the cell ran first; it is not made in a replay"
+            return [{"error": error} for _ in items]
+        return wire_results(recorded.pop(0))
+
+
+def request_key(kind: str, items: object) -> str:
+    """Hash that is equal for equal requests."""
+    text = json.dumps([kind, items], sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def wire_results(call: HostCall) -> list[dict[str, Any]]:
+    """The results of a call as the worker gets them: values, and errors that are no values."""
+    return [_wire_result(item) for item in call.items]
+
+
+def _wire_result(item: SubCall) -> dict[str, Any]:
+    if item.status != "ok":
+        return {"error": item.error or "the call failed"}
+    return {"value": json.loads(item.response) if item.kind == "tool" else item.response}
+
+
+def _as_hit(record: SubCall) -> SubCall:
+    if record.status != "ok":
+        return record.model_copy(update={"sub_calls": 0, "usage": {}, "child": ()})
+    update = {"cached": True, "sub_calls": 0, "usage": {}, "child": (), "elapsed_seconds": 0.0}
+    return record.model_copy(update=update)
+
+
+def _record(request: CallRequest, *, status: str, **fields: Any) -> SubCall:
+    prompt = json.dumps(dict(request.arguments)) if request.kind == "tool" else request.prompt
+    return SubCall(
+        kind=request.kind,
+        prompt=prompt[:PROMPT_RECORD_CHARS],
+        prompt_chars=len(prompt),
+        status=status,
+        **({"model": request.model} | fields),
+    )

@@ -1,0 +1,139 @@
+"""The parameters of a run, checked before anything runs."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from langchain_replm.errors import ConfigurationError
+
+SandboxMode = Literal["restricted", "subprocess", "none"]
+PromptVariant = Literal["default", "cost_warning", "small_context"]
+ExitBehavior = Literal["end", "error"]
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+
+
+class RLMConfig(BaseModel):
+    """How a run behaves: its limits, its sampling, its sandbox, its prompt.
+
+    The values are frozen; use `config.model_copy(update={...})` for a changed copy. Sampling values
+    that are `None` are not sent at all, so that the chat model keeps what it was built with.
+
+    Raises:
+        ConfigurationError: A value is not allowed or a name is unknown. The message names the
+            field, the value and what is allowed.
+
+    Example:
+        ```python
+        from langchain_replm import RLMConfig
+
+        config = RLMConfig(max_iterations=10, max_sub_calls=100, cache_sub_calls=True)
+        ```
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    max_iterations: int = Field(default=25, ge=1)
+    """Most root replies of a run. One closing request for an answer may follow the last one."""
+
+    max_sub_calls: int = Field(default=500, ge=0)
+    """Most sub-calls of a run, over all depths. Reserved before a call is made."""
+
+    max_recursion_depth: int = Field(default=1, ge=1)
+    """1: `rlm_query` is a plain sub-call. 2 or more: it runs a child RLM, this many levels deep."""
+
+    max_concurrency: int = Field(default=32, ge=1)
+    """Most sub-calls in flight at once. Without a bound each call costs twice the CPU."""
+
+    max_consecutive_errors: int = Field(default=3, ge=1)
+    """Most root calls that may fail in a row before the run gives up."""
+
+    cache_sub_calls: bool = False
+    """Reuse replies to identical sub-calls within the run (10,000 entries, least recent out)."""
+
+    enable_sub_calls: bool = True
+    """False: cells have no `llm_query` at all (the ablation of the paper)."""
+
+    metadata_prefix_chars: int = Field(default=10_000, ge=200)
+    """Characters of the cells' output that the root model sees per iteration, head and tail."""
+
+    context_preview_chars: int = Field(default=1_000, ge=0)
+    """Characters of the context shown to the root model at the start, head and tail."""
+
+    sub_call_max_input_chars: int = Field(default=500_000, ge=1)
+    """Longest prompt of one sub-call, in characters. A longer one is refused, never cut."""
+
+    temperature: float | None = Field(default=None, ge=0.0, le=2.0)
+    """Sampling temperature of the root model."""
+
+    sub_temperature: float | None = Field(default=None, ge=0.0, le=2.0)
+    """Sampling temperature of sub-calls."""
+
+    reasoning_effort: ReasoningEffort | None = None
+    """Reasoning effort of the root model, for providers that have it."""
+
+    sub_reasoning_effort: ReasoningEffort | None = None
+    """Reasoning effort of sub-calls, for providers that have it."""
+
+    root_max_tokens: int | None = Field(default=None, ge=1)
+    """Most output tokens of one root reply."""
+
+    sub_max_tokens: int | None = Field(default=None, ge=1)
+    """Most output tokens of one sub-call."""
+
+    sandbox_timeout: float = Field(default=120.0, gt=0)
+    """Seconds that one cell may run, not counting the time it waits for sub-calls."""
+
+    sandbox_mode: SandboxMode = "restricted"
+    """Where cells run: `"restricted"` and `"subprocess"` in a child process, `"none"` in yours."""
+
+    prompt_variant: PromptVariant = "default"
+    """Wording of the system prompt: `"cost_warning"` for models that call too often,
+    `"small_context"` for models with a window of about 32,000 tokens."""
+
+    exit_behavior: ExitBehavior = "end"
+    """When a limit is met: `"end"` asks once for a closing answer and returns it with a
+    `stop_reason`; `"error"` raises `LimitExceededError` with the partial response."""
+
+    hold_first_answer: bool = True
+    """Hold an answer given before any look at a context longer than its preview, once."""
+
+    cost_per_input_token: float | None = Field(default=None, ge=0)
+    """USD per input token. With `cost_per_output_token` it makes `response.cost` known."""
+
+    cost_per_output_token: float | None = Field(default=None, ge=0)
+    """USD per output token."""
+
+    verbose: bool = False
+    """Log the events of the run at level INFO instead of DEBUG (logger `langchain_replm`)."""
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigurationError(_explain(error)) from error
+
+    @model_validator(mode="after")
+    def _prices_come_in_pairs(self) -> RLMConfig:
+        if (self.cost_per_input_token is None) != (self.cost_per_output_token is None):
+            msg = (
+                "cost_per_input_token and cost_per_output_token belong together: "
+                "give both, or neither"
+            )
+            raise ValueError(msg)
+        return self
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors():
+        name = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            known = ", ".join(sorted(RLMConfig.model_fields))
+            lines.append(f"RLMConfig has no parameter {name!r}. It has: {known}.")
+        elif name:
+            lines.append(f"RLMConfig.{name} = {item['input']!r}: {item['msg']}.")
+        else:
+            lines.append(f"RLMConfig: {item['msg']}.")
+    return "\n".join(lines)

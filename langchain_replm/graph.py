@@ -1,0 +1,342 @@
+"""The loop: four nodes and their edges. No other file repeats an iteration.
+
+```
+START → root_generate → parse → sandbox_exec → truncate → (root_generate | END)
+                          └── nothing to run ──────┘
+```
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from langchain_core.tools import BaseTool, tool
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from pydantic import TypeAdapter
+
+from langchain_replm._drivers import Node
+from langchain_replm._lanes import Lanes
+from langchain_replm._models import resolve_chat_model
+from langchain_replm._nodes.parse import parse, wants_sandbox
+from langchain_replm._nodes.root_generate import root_generate
+from langchain_replm._nodes.sandbox_exec import sandbox_exec
+from langchain_replm._nodes.truncate import truncate
+from langchain_replm._requests import setup_maker
+from langchain_replm._subcalls import SubCallCache
+from langchain_replm.budget import Budget
+from langchain_replm.config import RLMConfig
+from langchain_replm.context_store import (
+    ContextHandle,
+    MemoryContextStore,
+    check_context,
+    make_handle,
+)
+from langchain_replm.errors import ConfigurationError
+from langchain_replm.sandbox._lifecycle import SessionKeeper
+from langchain_replm.sandbox.local import LocalSandbox
+from langchain_replm.sandbox.process import ProcessSandbox
+from langchain_replm.state import (
+    OPTIONS_KEY,
+    SCOPE_KEY,
+    RLMInput,
+    RLMOutput,
+    RLMState,
+    RunOptions,
+    RunScope,
+    Settings,
+    read_turn,
+)
+from langchain_replm.types import encodable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.types import Checkpointer
+
+    from langchain_replm.config import SandboxMode
+    from langchain_replm.context_store import ContextStore
+    from langchain_replm.sandbox.base import Sandbox
+
+SUPERSTEPS_PER_ITERATION = 4
+
+
+def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
+    root_model: BaseChatModel | str,
+    *,
+    sub_model: BaseChatModel | str | None = None,
+    models: Mapping[str, BaseChatModel | str] | None = None,
+    config: RLMConfig | None = None,
+    tools: Sequence[BaseTool | Callable[..., Any]] = (),
+    sandbox: Sandbox | None = None,
+    context_store: ContextStore | None = None,
+) -> RLMStateGraph:
+    """The loop as a `StateGraph` that can still be changed; its `compile` gives an `RLMGraph`.
+
+    Args:
+        root_model: Writes the cells. A chat model, or a name for `init_chat_model`.
+        sub_model: Answers `llm_query`; the root model when it is None.
+        models: More models for `llm_query(prompt, model=name)`.
+        config: Limits, sampling, sandbox mode, prompt variant.
+        tools: LangChain tools or functions that cells may call by name.
+        sandbox: Where cells run, instead of `config.sandbox_mode`.
+        context_store: Where contexts live while they are needed; in this process by default.
+
+    Raises:
+        ConfigurationError: A model, a tool or a name is wrong.
+
+    Example:
+        ```python
+        from langchain_replm import build_rlm_graph
+        from langchain_replm.testing import ScriptedChatModel
+
+        builder = build_rlm_graph(ScriptedChatModel(replies=["FINAL(a heron)"]))
+        graph = builder.compile()
+        result = graph.invoke({"query": "Which bird?", "context": "a heron"})
+        assert result["answer"] == "a heron"
+        ```
+    """
+    config = config or RLMConfig()
+    root = resolve_chat_model(root_model, role="root_model")
+    settings = Settings(
+        root_model=root,
+        sub_model=root if sub_model is None else resolve_chat_model(sub_model, role="sub_model"),
+        models={
+            name: resolve_chat_model(model, role=f"models[{name!r}]")
+            for name, model in (models or {}).items()
+        },
+        config=config,
+        tools=_check_tools(tools),
+        sandbox=sandbox or _sandbox_for(config.sandbox_mode),
+        context_store=context_store or MemoryContextStore(),
+        make_child=cache(lambda: builder.compile(checkpointer=False, name="child RLM")),
+    )
+    builder = RLMStateGraph(settings)
+    return builder
+
+
+def create_rlm_graph(
+    root_model: BaseChatModel | str, *, checkpointer: Checkpointer = None, **parameters: Any
+) -> RLMGraph:
+    """The loop, compiled: use it alone, in a chain, or as a node of another graph.
+
+    Args:
+        root_model: Writes the cells.
+        checkpointer: A LangGraph checkpointer, for runs that can be resumed.
+        **parameters: As for `build_rlm_graph`.
+
+    Example:
+        ```python
+        from langchain_replm import create_rlm_graph
+        from langchain_replm.testing import ScriptedChatModel
+
+        graph = create_rlm_graph(ScriptedChatModel(replies=["FINAL(two herons)"]))
+        assert (
+            graph.invoke({"query": "How many?", "context": "heron heron"})["answer"] == "two herons"
+        )
+        ```
+    """
+    return build_rlm_graph(root_model, **parameters).compile(checkpointer=checkpointer)
+
+
+class RLMStateGraph(StateGraph[RLMState, None, RLMState, RLMOutput]):
+    """The four nodes and their edges."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(RLMState, output_schema=RLMOutput)
+        self.settings = settings
+        self._add("root_generate", root_generate, _always("parse"), ("parse",))
+        self._add("parse", parse, _after_parse, ("sandbox_exec", "truncate"))
+        self._add("sandbox_exec", sandbox_exec, _always("truncate"), ("truncate",))
+        self._add("truncate", truncate, _after_truncate, ("root_generate", END))
+        self.add_edge(START, "root_generate")
+
+    def _add(
+        self,
+        name: str,
+        function: Any,
+        leads_to: Callable[[dict[str, Any]], str],
+        destinations: tuple[str, ...],
+    ) -> None:
+        self.add_node(name, Node(function, leads_to, name=name), destinations=destinations)
+
+    def compile(self, checkpointer: Checkpointer = None, **options: Any) -> RLMGraph:
+        """As `StateGraph.compile`; the result is an `RLMGraph`."""
+        name = options.pop("name", None) or "RLM"
+        compiled = super().compile(checkpointer, name=name, **options)
+        supersteps = SUPERSTEPS_PER_ITERATION * (self.settings.config.max_iterations + 1) + 2
+        # Class attributes, because LangGraph copies a graph by calling its class with its __dict__.
+        attributes = {"settings": self.settings, "supersteps": supersteps}
+        graph_class: type[RLMGraph] = type("RLMGraph", (RLMGraph,), attributes)
+        return graph_class(**compiled.__dict__)
+
+
+def _always(name: str) -> Callable[[dict[str, Any]], str]:
+    return lambda _: name
+
+
+def _after_parse(update: dict[str, Any]) -> str:
+    return "sandbox_exec" if wants_sandbox(read_turn(update)) else "truncate"
+
+
+def _after_truncate(update: dict[str, Any]) -> str:
+    return END if update.get("stop_reason") else "root_generate"
+
+
+class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
+    """The compiled loop. Takes `{"query", "context"}` wherever a graph is taken.
+
+    It keeps the context out of the state (a handle takes its place before LangGraph sees the
+    input), owns what a run opens, and keeps a floor under the recursion limit: inside a chain, a
+    batch or a parent graph the inherited limit is 25, which ends a run in its seventh iteration.
+    """
+
+    settings: ClassVar[Settings]
+    supersteps: ClassVar[int]
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Any:
+        """As `CompiledStateGraph.stream`; every way to run it by waiting comes through here."""
+        with self._run(input, config) as (state, run_config):
+            yield from super().stream(state, run_config, **options)
+
+    async def astream(
+        self, input: Any, config: RunnableConfig | None = None, **options: Any
+    ) -> Any:
+        """As `CompiledStateGraph.astream`. Every way to run it by awaiting comes through here."""
+        async with self._arun(input, config) as (state, run_config):
+            async for item in super().astream(state, run_config, **options):
+                yield item
+
+    def get_input_jsonschema(self, config: RunnableConfig | None = None) -> dict[str, Any]:  # noqa: ARG002 - LangGraph's signature
+        """What a caller passes: query and context, not the handle that the state holds."""
+        return TypeAdapter(RLMInput).json_schema()
+
+    @contextmanager
+    def _run(self, given: Any, config: RunnableConfig | None) -> Iterator[Any]:
+        scope = self._open_scope(config)
+        try:
+            state = self._enter(given, scope)
+            yield state, self._run_config(config, scope)
+        finally:
+            scope.keeper.close()
+            self._leave(scope, config)
+
+    @asynccontextmanager
+    async def _arun(self, given: Any, config: RunnableConfig | None) -> AsyncIterator[Any]:
+        scope = self._open_scope(config)
+        try:
+            # Hashing a large context takes a while; it must not hold up the event loop.
+            state = await asyncio.wrap_future(scope.keeper.submit(self._enter, given, scope))
+            yield state, self._run_config(config, scope)
+        finally:
+            await asyncio.wrap_future(scope.keeper.begin_close())
+            self._leave(scope, config)
+
+    def _open_scope(self, config: RunnableConfig | None) -> RunScope:
+        options = (config or {}).get("configurable", {}).get(OPTIONS_KEY) or RunOptions()
+        parent = options.parent
+        limits = self.settings.config
+        return RunScope(
+            settings=self.settings,
+            options=options,
+            budget=parent.budget if parent else Budget(limits),
+            cache=parent.cache if parent else SubCallCache(),
+            lanes=parent.lanes if parent else Lanes(limits.max_concurrency),
+            keeper=SessionKeeper(self.settings.sandbox),
+            depth=parent.depth + 1 if parent else 0,
+            parent=parent,
+        )
+
+    def _enter(self, given: Any, scope: RunScope) -> Any:
+        """Check the input, put the context away, start the worker, and return the graph's input."""
+        if given is None or not isinstance(given, dict):
+            return given  # a resume: the state has everything
+        query = check_query(given.get("query"))
+        if "context" not in given:
+            msg = 'The input has no "context". Pass {"query": ..., "context": ...}.'
+            raise ConfigurationError(msg)
+        context = check_context(given["context"])
+        handle = make_handle(context, preview_chars=self.settings.config.context_preview_chars)
+        self.settings.context_store.put(handle, context)
+        scope.handle = handle
+        scope.keeper.opening(setup_maker(scope, handle))
+        return _fresh_state(query, handle)
+
+    def _leave(self, scope: RunScope, config: RunnableConfig | None) -> None:
+        if scope.parent is None:
+            scope.lanes.close()
+        inherited = (config or {}).get("configurable", {}).get("__pregel_checkpointer")
+        if scope.handle is not None and not (self.checkpointer or inherited):
+            self.settings.context_store.release(scope.handle)
+
+    def _run_config(self, config: RunnableConfig | None, scope: RunScope) -> RunnableConfig:
+        given = config or {}
+        configurable = {**given.get("configurable", {}), SCOPE_KEY: scope}
+        limit = max(given.get("recursion_limit") or 0, self.supersteps)
+        return {**given, "configurable": configurable, "recursion_limit": limit}
+
+
+def check_query(query: object) -> str:
+    """The query, or `ConfigurationError` if there is nothing asked."""
+    if not isinstance(query, str):
+        msg = f"query is a {type(query).__name__}. Pass a str."
+        raise ConfigurationError(msg)
+    if not query.strip():
+        msg = "query is empty. Say what to find out about the context."
+        raise ConfigurationError(msg)
+    return encodable(query)
+
+
+def _fresh_state(query: str, handle: ContextHandle) -> dict[str, Any]:
+    """The input of a new run; it also clears what an earlier run left on the same thread."""
+    return {
+        "query": query,
+        "context_handle": handle,
+        "trajectory": None,
+        "turn": None,
+        "variables": {},
+        "limit": None,
+        "answer": None,
+        "stop_reason": None,
+    }
+
+
+def _sandbox_for(mode: SandboxMode) -> Sandbox:
+    return LocalSandbox() if mode == "none" else ProcessSandbox(policy=mode)
+
+
+def _check_tools(tools: Sequence[BaseTool | Callable[..., Any]]) -> list[BaseTool]:
+    checked = [item if isinstance(item, BaseTool) else tool(item) for item in tools]
+    for item in checked:
+        if not item.name.isidentifier() or item.name in RESERVED_NAMES:
+            msg = (
+                f"The tool name {item.name!r} cannot be a function in a cell: it must be a Python "
+                f"identifier and none of {', '.join(sorted(RESERVED_NAMES))}."
+            )
+            raise ConfigurationError(msg)
+    return checked
+
+
+RESERVED_NAMES = frozenset(
+    {
+        "FINAL",
+        "FINAL_VAR",
+        "SHOW_VARS",
+        "SubCallError",
+        "answer",
+        "context",
+        "context_metadata",
+        "llm_batch",
+        "llm_query",
+        "llm_query_batch",
+        "llm_query_batched",
+        "rlm_query",
+        "rlm_query_batch",
+        "rlm_query_batched",
+    }
+)

@@ -1,0 +1,275 @@
+"""`RLM`: the loop as a LangChain Runnable, and under the names that replm uses."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import RunnableConfig, RunnableSerializable
+from pydantic import ConfigDict, Field, PrivateAttr
+
+from langchain_replm._models import chat_model_from_client
+from langchain_replm.config import RLMConfig
+from langchain_replm.errors import ConfigurationError, LimitExceededError
+from langchain_replm.events import RLMEvent, StreamChunk
+from langchain_replm.graph import RLMGraph, create_rlm_graph
+from langchain_replm.sandbox.base import Sandbox
+from langchain_replm.state import OPTIONS_KEY, RLMInput, RunOptions, make_response
+from langchain_replm.types import RLMResponse
+
+if TYPE_CHECKING:
+    from langchain_core.runnables.graph import Graph
+    from openai import AsyncOpenAI, OpenAI
+
+
+class RLM(RunnableSerializable[RLMInput, RLMResponse]):
+    r"""A Recursive Language Model: answers a query about a context of any length.
+
+    The context is a variable in a REPL. The root model writes Python cells that search it and call
+    the sub-model on parts of it, until it submits an answer. Source: Zhang, Kraska, Khattab,
+    "Recursive Language Models", arXiv 2512.24601.
+
+    Input is `{"query": str, "context": str | list[str] | list[Document]}`, output an `RLMResponse`.
+
+    Raises:
+        ConfigurationError: A parameter or an input is wrong; before any model is called.
+        LimitExceededError: A limit was met and `config.exit_behavior` is `"error"`.
+        SandboxError: The place where cells run failed.
+
+    Example:
+        ```python
+        from langchain_replm import RLM
+        from langchain_replm.testing import ScriptedChatModel
+
+        root = ScriptedChatModel(replies=["```repl\nFINAL(len(context.split()))\n```"])
+        rlm = RLM(root)
+        response = rlm.invoke({"query": "How many words?", "context": "to be or not to be"})
+        assert response.answer == "6"
+        ```
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    root_model: BaseChatModel | str
+    """Writes the cells: a chat model, or a name for `init_chat_model`."""
+    sub_model: BaseChatModel | str | None = None
+    """Answers `llm_query`; the root model when it is None."""
+    models: Mapping[str, BaseChatModel | str] = Field(default_factory=dict)
+    """More models, for `llm_query(prompt, model=name)`."""
+    config: RLMConfig = Field(default_factory=RLMConfig)
+    """Limits, sampling, sandbox mode, prompt variant."""
+    tools: Sequence[Any] = ()
+    """LangChain tools, or functions, that cells may call by name."""
+    sandbox: Sandbox | None = None
+    """Where cells run, instead of `config.sandbox_mode`."""
+    checkpointer: Any = None
+    """A LangGraph checkpointer, for runs that can be resumed."""
+    context_store: Any = None
+    """Where contexts live while they are needed; in this process by default."""
+
+    _graph: RLMGraph | None = PrivateAttr(default=None)
+
+    def __init__(self, root_model: BaseChatModel | str, **fields: Any) -> None:
+        super().__init__(root_model=root_model, **fields)
+
+    @classmethod
+    def from_openai(
+        cls,
+        client: OpenAI | AsyncOpenAI,
+        *,
+        root_model: str,
+        sub_model: str | None = None,
+        **fields: Any,
+    ) -> RLM:
+        """Build an RLM from a raw OpenAI client and model names.
+
+        Base URL, key, timeouts, retries and headers of the client are kept; it is used as it is,
+        and a twin is made for the other colour (sync or async).
+
+        Args:
+            client: `openai.OpenAI` or `openai.AsyncOpenAI`, for OpenAI or a compatible provider.
+            root_model: Name of the model that writes the cells.
+            sub_model: Name of the model that answers `llm_query`; the root model when None.
+            **fields: As for `RLM`.
+
+        Raises:
+            ConfigurationError: `client` is something else.
+
+        Example:
+            ```python
+            from langchain_replm import RLM
+            from openai import OpenAI
+
+            client = OpenAI(api_key="x", base_url="http://127.0.0.1:8080/v1")
+            rlm = RLM.from_openai(client, root_model="big", sub_model="small")
+            assert rlm.root_model.model_name == "big"
+            ```
+        """
+        root = chat_model_from_client(client, root_model)
+        sub = None if sub_model is None else chat_model_from_client(client, sub_model)
+        return cls(root, sub_model=sub, **fields)
+
+    @property
+    def graph(self) -> RLMGraph:
+        """The compiled loop: use it as a node of your own graph."""
+        if self._graph is None:
+            self._graph = create_rlm_graph(
+                self.root_model,
+                sub_model=self.sub_model,
+                models=self.models,
+                config=self.config,
+                tools=self.tools,
+                sandbox=self.sandbox,
+                checkpointer=self.checkpointer,
+                context_store=self.context_store,
+            )
+        return self._graph
+
+    @property
+    def InputType(self) -> Any:  # noqa: N802 - LangChain's name
+        """What `invoke` takes."""
+        return RLMInput
+
+    @property
+    def OutputType(self) -> type[RLMResponse]:  # noqa: N802 - LangChain's name
+        """What `invoke` gives."""
+        return RLMResponse
+
+    def get_graph(self, config: RunnableConfig | None = None) -> Graph:
+        """The loop as a drawable graph."""
+        return self.graph.get_graph(config)
+
+    def invoke(
+        self,
+        input: RLMInput,
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> RLMResponse:
+        """Answer one query."""
+        state: Any = self.graph.invoke(_checked(input), config, **kwargs)
+        return self._finish(state)
+
+    async def ainvoke(
+        self,
+        input: RLMInput,
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> RLMResponse:
+        """`invoke`, awaitable."""
+        state: Any = await self.graph.ainvoke(_checked(input), config, **kwargs)
+        return self._finish(state)
+
+    def generate(
+        self,
+        query: str,
+        context: Any,
+        *,
+        on_event: Callable[[RLMEvent], None] | None = None,
+        config: RunnableConfig | None = None,
+    ) -> RLMResponse:
+        """Answer one query; `on_event` hears what happens meanwhile.
+
+        Args:
+            query: What to find out.
+            context: `str`, `list[str]` or a list of LangChain `Document`s.
+            on_event: Called with each `RLMEvent`, one at a time. If it fails, that is logged and
+                the run goes on.
+            config: A LangChain config: callbacks, tags, metadata, `thread_id`.
+        """
+        options = RunOptions(on_event=on_event)
+        return self.invoke({"query": query, "context": context}, _with(config, options))
+
+    async def agenerate(
+        self,
+        query: str,
+        context: Any,
+        *,
+        on_event: Callable[[RLMEvent], None] | None = None,
+        config: RunnableConfig | None = None,
+    ) -> RLMResponse:
+        """`generate`, awaitable; sub-calls run as tasks of the event loop."""
+        options = RunOptions(on_event=on_event)
+        return await self.ainvoke({"query": query, "context": context}, _with(config, options))
+
+    def stream_generate(
+        self,
+        query: str,
+        context: Any,
+        *,
+        on_event: Callable[[RLMEvent], None] | None = None,
+        config: RunnableConfig | None = None,
+    ) -> Iterator[StreamChunk]:
+        """Answer one query piece by piece; the last piece holds the response."""
+        given: RLMInput = {"query": query, "context": context}
+        run_config = _with(config, RunOptions(on_event=on_event, stream_tokens=True))
+        last = _LastState()
+        for mode, data in self.graph.stream(given, run_config, stream_mode=["custom", "values"]):
+            yield from last.chunks(mode, data)
+        yield self._last_chunk(last)
+
+    async def astream_generate(
+        self,
+        query: str,
+        context: Any,
+        *,
+        on_event: Callable[[RLMEvent], None] | None = None,
+        config: RunnableConfig | None = None,
+    ) -> AsyncIterator[StreamChunk]:
+        """`stream_generate`, for `async for`."""
+        given: RLMInput = {"query": query, "context": context}
+        run_config = _with(config, RunOptions(on_event=on_event, stream_tokens=True))
+        last = _LastState()
+        stream = self.graph.astream(given, run_config, stream_mode=["custom", "values"])
+        async for mode, data in stream:
+            for chunk in last.chunks(mode, data):
+                yield chunk
+        yield self._last_chunk(last)
+
+    def _finish(self, state: dict[str, Any]) -> RLMResponse:
+        response = make_response(state, self.config)
+        if response.stop_reason != "answered" and self.config.exit_behavior == "error":
+            used = {"max_sub_calls": response.sub_calls}
+            raise LimitExceededError(
+                response.stop_reason,
+                used=used.get(response.stop_reason, response.iterations),
+                partial=response,
+            )
+        return response
+
+    def _last_chunk(self, last: _LastState) -> StreamChunk:
+        response = self._finish(last.state)
+        number = len(response.trajectory)
+        return StreamChunk("final_answer", response.answer, number, {"response": response})
+
+
+class _LastState:
+    """Turns what the graph streams into chunks, and remembers the state it ended with."""
+
+    def __init__(self) -> None:
+        self.state: dict[str, Any] = {}
+
+    def chunks(self, mode: str, data: dict[str, Any]) -> Iterator[StreamChunk]:
+        if mode == "values":
+            self.state = data
+        elif data.get("depth") == 0:
+            number, detail = data["iteration"], data["detail"]
+            if data["type"] == "token":
+                yield StreamChunk("token", detail["text"], number)
+            elif data["type"] == "iteration_start":
+                yield StreamChunk("iteration_start", data["preview"], number, detail)
+            elif data["type"] == "code_executed":
+                yield StreamChunk("code_executed", detail["observation"], number, detail)
+
+
+def _with(config: RunnableConfig | None, options: RunOptions) -> RunnableConfig:
+    given = config or {}
+    return {**given, "configurable": {**given.get("configurable", {}), OPTIONS_KEY: options}}
+
+
+def _checked(given: Any) -> Any:
+    if given is None or isinstance(given, dict):
+        return given  # None resumes a run; the graph checks the rest
+    kind = type(given).__name__
+    msg = f'The input is a {kind}. Pass {{"query": ..., "context": ...}}, as a dict.'
+    raise ConfigurationError(msg)

@@ -1,0 +1,148 @@
+"""The worker of one run: started early, found ready, restarted when lost, closed for certain.
+
+All blocking work of a session happens in one thread that the run owns, so that an async run never
+blocks its event loop and never waits for a shared thread pool.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from langchain_replm.errors import SandboxError
+from langchain_replm.sandbox._wire import Ready, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from langchain_replm.sandbox._wire import Setup, WireLimits
+    from langchain_replm.sandbox.base import Exchanged, Sandbox, Transport
+
+    MakeSetup = Callable[[], tuple[Setup, WireLimits]]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+START_TIMEOUT_SECONDS = 120.0
+"""A worker is ready within 50 ms; loading a context of 1 GB takes seconds on a slow machine."""
+
+
+@dataclass(slots=True)
+class LiveSession:
+    """An open session, and how many cells were executed in it (to tell a fresh one)."""
+
+    session: Session
+    cells_executed: int = 0
+
+
+class SessionKeeper:
+    """Owns the one worker that a run has at a time."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rlm-session")
+        self._lock = threading.Lock()
+        self._current: Future[LiveSession] | None = None
+        self._transport: Transport | None = None
+        self._closed = False
+
+    def submit(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run something in the session's own thread."""
+        return self._thread.submit(call, *args, **kwargs)
+
+    def opening(self, make_setup: MakeSetup) -> Future[LiveSession]:
+        """The session of the run, now or soon: the first call starts its worker.
+
+        The future fails with `SandboxError` if the worker could not be started.
+        """
+        if self._current is None:
+            self._current = self.submit(self._start, make_setup)
+        return self._current
+
+    def restarting(self, make_setup: MakeSetup) -> Future[LiveSession]:
+        """End the worker and start another one, which knows nothing of the first."""
+        self._current = self.submit(self._restart, make_setup)
+        return self._current
+
+    def exchange(self, data: Iterable[bytes], timeout_seconds: float | None) -> Exchanged:
+        """Talk with the worker; see `Transport.exchange`."""
+        return self._live().exchange(data, timeout_seconds)
+
+    def interrupt(self) -> bool:
+        """Ask the running cell to stop."""
+        return self._live().interrupt()
+
+    def wake(self) -> None:
+        """Make a running exchange return early. From any thread."""
+        transport = self._transport
+        if transport is not None:
+            transport.wake()
+
+    def kill(self) -> None:
+        """End the worker at once and start no other one. Never blocks; from any thread."""
+        with self._lock:
+            self._closed = True
+            transport = self._transport
+        if transport is not None:
+            transport.kill()
+
+    def close(self) -> None:
+        """End the worker and the session's thread. Harmless when repeated."""
+        self.kill()
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._end_transport()
+
+    def begin_close(self) -> Future[None]:
+        """As `close`, without blocking: the future is done when everything has ended."""
+        self.kill()
+        ended = self.submit(self._end_transport)
+        self._thread.shutdown(wait=False)
+        return ended
+
+    def _live(self) -> Transport:
+        if self._transport is None:
+            msg = "there is no worker to talk to"
+            raise SandboxError(msg)
+        return self._transport
+
+    def _start(self, make_setup: MakeSetup) -> LiveSession:
+        transport = self._sandbox.open()
+        with self._lock:
+            self._transport = transport
+            closed = self._closed
+        if closed:
+            self._end_transport()
+            msg = "the run ended before its worker was ready"
+            raise SandboxError(msg)
+        return LiveSession(_greet(transport, *make_setup()))
+
+    def _restart(self, make_setup: MakeSetup) -> LiveSession:
+        self._end_transport()
+        return self._start(make_setup)
+
+    def _end_transport(self) -> None:
+        with self._lock:
+            transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.close()
+
+
+def _greet(transport: Transport, setup: Setup, limits: WireLimits) -> Session:
+    """Send setup and context, and wait until the worker says that it is ready."""
+    if transport.share("context", setup.context):
+        setup = replace(setup, context=None)
+    session = Session(limits)
+    data: Iterable[bytes] = session.start(setup)
+    left = START_TIMEOUT_SECONDS
+    while True:
+        got = transport.exchange(data, left)
+        data, left = (), left - got.elapsed_seconds
+        session.receive(got.data, eof=got.eof)
+        if isinstance(session.next_event(), Ready):
+            return session
+        if got.eof or left <= 0:
+            why = "it died" if got.eof else f"it was not ready in {START_TIMEOUT_SECONDS:g} seconds"
+            msg = f"The sandbox worker could not be started: {why}."
+            raise SandboxError(msg)

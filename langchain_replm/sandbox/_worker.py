@@ -1,0 +1,425 @@
+"""The worker: reads cells from one descriptor, runs them, writes what came of it to another.
+
+Started as `python ... _worker.py READ_FD WRITE_FD` it is a program of its own that needs nothing
+but the standard library and its two sibling files, so that any launcher can start it: a plain
+child, a container, another machine. With `serve` it runs inside the host's process (mode "none").
+
+The wire is described in `_wire.py`. Two threads: one reads frames and hands replies to the threads
+that wait for them; the other, the main thread of the program, runs cells. The first one also ends
+the program when the host is gone, even while a cell burns.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from _queue import SimpleQueue
+from _thread import allocate_lock, start_new_thread
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+
+def _load(name: str) -> Any:
+    """Load a sibling file; `importlib` would look on `sys.path`, where it is not."""
+    from importlib.machinery import SourceFileLoader  # noqa: PLC0415 - only outside the package
+    from types import ModuleType  # noqa: PLC0415
+
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".py")  # noqa: PTH100, PTH118, PTH120 - pathlib is slow to import
+    module = ModuleType(name)
+    module.__file__ = path
+    # Under its name only while the siblings load: cells shall not find it.
+    sys.modules[name] = module
+    SourceFileLoader(name, path).exec_module(module)
+    return module
+
+
+if TYPE_CHECKING or __package__:
+    from langchain_replm.sandbox import _worker_repl, _worker_text
+else:
+    _worker_text = _load("_worker_text")
+    _worker_repl = _load("_worker_repl")
+    del sys.modules["_worker_text"], sys.modules["_worker_repl"]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+WIRE_VERSION = 1
+HEADER_BYTES = 5
+READ_BYTES = 1 << 20
+
+
+class GoneError(Exception):
+    """The host has closed its side."""
+
+
+class Link:
+    """The worker's end of the wire.
+
+    Args:
+        read_fd: Where frames of the host come from.
+        write_fd: Where our frames go.
+        by_thread: Write from a thread of its own. An exception that is injected into a thread, as
+            `LocalSandbox` does to interrupt a cell, may come between any two steps; in a process
+            the signal handler knows not to raise while a frame is on its way.
+    """
+
+    def __init__(self, read_fd: int, write_fd: int, *, by_thread: bool = False) -> None:
+        self.frame_bytes = 1 << 24
+        self.repl: _worker_repl.Repl | None = None
+        self.commands: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
+        self._stream: BinaryIO = open(read_fd, "rb", buffering=READ_BYTES)  # noqa: SIM115 - see close
+        self._write_fd = write_fd
+        self._owner = os.getpid()
+        self._lock = allocate_lock()
+        self._count = 0
+        self._waiting: dict[int, tuple[Any, list[Any]]] = {}
+        self._is_running = False
+        self._outbox: SimpleQueue[bytes | None] | None = SimpleQueue() if by_thread else None
+        if by_thread:
+            start_new_thread(self._write_outbox, ())
+
+    # Reading.
+
+    def read_frame(self) -> tuple[bytes, bytes]:
+        """Read one frame.
+
+        Raises:
+            GoneError: The host has closed its side.
+        """
+        header = self._read_exactly(HEADER_BYTES)
+        return header[4:], self._read_exactly(int.from_bytes(header[:4], "big"))
+
+    def read_message(self) -> dict[str, Any]:
+        """Read one JSON frame."""
+        _, payload = self.read_frame()
+        message: dict[str, Any] = json.loads(payload.decode("utf-8", "surrogatepass"))
+        return message
+
+    def read_blob(self, size: int) -> bytearray:
+        """Read raw frames until `size` bytes are together, without a second copy."""
+        blob = bytearray(size)
+        view, done = memoryview(blob), 0
+        while done < size:
+            length = int.from_bytes(self._read_exactly(HEADER_BYTES)[:4], "big")
+            end = done + length
+            while done < end:
+                got = self._stream.readinto(view[done:end])  # type: ignore[attr-defined]
+                if not got:
+                    raise GoneError
+                done += got
+        return blob
+
+    def _read_exactly(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        if len(data) < size:
+            raise GoneError
+        return data
+
+    def control(self) -> None:
+        """Read frames until the host is gone: the work of the control thread."""
+        try:
+            while True:
+                message = self.read_message()
+                if message["type"] == "reply":
+                    # A reply that nobody waits for belongs to a cell that was interrupted.
+                    lock, slot = self._waiting.pop(message["id"], (None, []))
+                    if lock is not None:
+                        slot.append(message["results"])
+                        lock.release()
+                else:
+                    self.commands.put(message)
+        except (GoneError, OSError, ValueError):
+            self.commands.put(None)
+
+    def close(self) -> None:
+        """Give back both descriptors, at the end of a session in the host's process."""
+        self._stream.close()
+        if self._outbox is not None:
+            self._outbox.put(None)
+
+    # Writing.
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Write one message."""
+        frame = encode(message)
+        with self._lock:
+            self.write_frame(frame)
+
+    def finish(self, message: dict[str, Any]) -> None:
+        """Write the message that ends a cell; no call of that cell can come after it."""
+        frame = encode(message)
+        if len(frame) - HEADER_BYTES > self.frame_bytes:
+            message["answer"] = None
+            message["status"] = "error"
+            message["error"] = f"the result of the cell is {len(frame):,} bytes, too many to send"
+            frame = encode(message)
+        with self._lock:
+            self._is_running = False
+            self.write_frame(frame)
+        self.abandon_calls()
+
+    def begin(self) -> None:
+        """Allow calls: a cell starts."""
+        self._is_running = True
+
+    def write_frame(self, frame: bytes) -> None:
+        """Write all bytes; the interrupt handler knows this function by its name."""
+        if os.getpid() != self._owner:
+            # A cell has forked; two processes on one wire would garble it.
+            os._exit(0)
+        if self._outbox is not None:
+            self._outbox.put(frame)
+            return
+        view = memoryview(frame)
+        while view:
+            view = view[os.write(self._write_fd, view) :]
+
+    def _write_outbox(self) -> None:
+        outbox = self._outbox
+        try:
+            while outbox is not None and (frame := outbox.get()) is not None:
+                view = memoryview(frame)
+                while view:
+                    view = view[os.write(self._write_fd, view) :]
+        except OSError:
+            pass  # the host is gone, and the control thread sees it too
+        os.close(self._write_fd)
+
+    # Calls.
+
+    def call(self, function: str, kind: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Ask the host from any thread of the running cell, and wait for its results."""
+        frame_of = _sized(function, kind, items, self.frame_bytes)
+        repl = self.repl
+        done = allocate_lock()
+        done.acquire()
+        slot: list[Any] = []
+        with self._lock:
+            if not self._is_running or repl is None or repl.is_late():
+                msg = f"{function} was called by a thread of a cell that has ended"
+                raise RuntimeError(msg)
+            if repl.interrupted and not repl.is_cell_thread():
+                # A thread pool would otherwise work off its queue before it lets the cell go.
+                msg = f"{function} was called by a thread of a cell that was interrupted"
+                raise RuntimeError(msg)
+            self._count += 1
+            number = self._count
+            self._waiting[number] = (done, slot)
+            self.write_frame(frame_of(number))
+        try:
+            if repl.take_interrupt():
+                raise KeyboardInterrupt
+            done.acquire()
+        finally:
+            self._waiting.pop(number, None)
+        if slot:
+            results: list[dict[str, Any]] = slot[0]
+            return results
+        if repl.is_cell_thread():
+            raise KeyboardInterrupt
+        msg = f"{function} got no reply, because its cell ended or was interrupted"
+        raise RuntimeError(msg)
+
+    def abandon_calls(self) -> None:
+        """Let every thread that waits for a reply go; it gets an error instead."""
+        for number in list(self._waiting):
+            lock, _ = self._waiting.pop(number, (None, []))
+            if lock is not None:
+                lock.release()
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    """Make the frame of one message."""
+    text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+    payload = text.encode("utf-8", "surrogatepass")
+    return len(payload).to_bytes(4, "big") + b"J" + payload
+
+
+def _sized(
+    function: str, kind: str, items: list[dict[str, Any]], limit: int
+) -> Callable[[int], bytes]:
+    """Encode the items of a call, or say with numbers why they are too many."""
+    what = {"tool": "arguments", "llm_query": "prompts"}.get(kind, "queries and contexts")
+    advice = "send less" if len(items) == 1 else "split the batch"
+
+    def refuse(count: int, unit: str) -> NoReturn:
+        msg = (
+            f"the {what} of this call are {count:,} {unit} together; "
+            f"at most {limit:,} bytes can be sent in one call; {advice}"
+        )
+        raise ValueError(msg)
+
+    # Counted before anything is encoded, for the encoding would be as long again.
+    chars = sum(len(item.get("prompt", "")) + _chars(item.get("context")) for item in items)
+    if chars > limit:
+        refuse(chars, "characters")
+    try:
+        text = json.dumps(items, ensure_ascii=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = f"{function} takes JSON values only: {error}"
+        raise TypeError(reason) from None
+    payload = text.encode("utf-8", "surrogatepass")
+    # The envelope around the items is short.
+    if len(payload) + 1024 > limit:
+        refuse(len(payload), "bytes")
+    names = json.dumps({"type": "call", "function": function, "kind": kind})[:-1].encode()
+
+    def frame_of(number: int) -> bytes:
+        body = b'%s,"id":%d,"items":%s}' % (names, number, payload)
+        return len(body).to_bytes(4, "big") + b"J" + body
+
+    return frame_of
+
+
+def _chars(context: Any) -> int:
+    return sum(map(len, context)) if isinstance(context, list) else len(context or "")
+
+
+def _read_context(link: Link, shape: dict[str, Any]) -> Any:
+    blob = link.read_blob(shape["bytes"])
+    if shape["kind"] == "str":
+        return blob.decode("utf-8", "surrogatepass")
+    view, count = memoryview(blob), shape["items"]
+    items, start = [], 8 * count
+    for index in range(count):
+        end = start + int.from_bytes(view[8 * index : 8 * index + 8], "little")
+        items.append(str(view[start:end], "utf-8", "surrogatepass"))
+        start = end
+    return items
+
+
+def harden(setup: dict[str, Any]) -> None:
+    """Give up what cells must not have.
+
+    The seam for the jail of the operating system: called in the program's only thread, after the
+    imports and the loading of the context, before the first other thread and before "ready".
+    """
+
+
+def _open_session(link: Link, shared: dict[str, Any], *, in_process: bool) -> _worker_repl.Repl:
+    """Read the setup and the context, and build the REPL."""
+    setup = link.read_message()
+    given: dict[str, Any] = {}
+    if setup["context"]["kind"] != "none":
+        given["context"] = _read_context(link, setup["context"])
+    if setup["context_metadata"] is not None:
+        given["context_metadata"] = setup["context_metadata"]
+    given.update(shared)
+    link.frame_bytes = setup["limits"]["frame_bytes"]
+    repl = _worker_repl.Repl(setup, given, link.call, in_process=in_process)
+    link.repl = repl
+    repl.abandon_calls = link.abandon_calls
+    if not in_process:
+        harden(setup)
+    return repl
+
+
+def _serve_commands(link: Link, repl: _worker_repl.Repl) -> None:
+    while (command := link.commands.get()) is not None:
+        link.begin()
+        if command["type"] == "execute":
+            message = repl.execute(command["id"], command["code"])
+        else:
+            message = repl.submit(command["id"], command["kind"], command["text"])
+        link.finish(message)
+
+
+class Local:
+    """A worker inside the host's process: the same program in a thread of its own.
+
+    Args:
+        read_fd: Where frames of the host come from; closed at the end.
+        write_fd: Where our frames go; closed at the end.
+        shared: Names and live objects for the REPL, read when the setup arrives.
+    """
+
+    def __init__(self, read_fd: int, write_fd: int, shared: dict[str, Any]) -> None:
+        self._link = Link(read_fd, write_fd, by_thread=True)
+        self._shared = shared
+        self._lock = allocate_lock()
+        self._thread: int | None = None
+        self._repl: _worker_repl.Repl | None = None
+
+    def serve(self) -> None:
+        """Run cells until the host closes its side."""
+        try:
+            repl = self._repl = _open_session(self._link, self._shared, in_process=True)
+            repl.conductor = self._conduct
+            self._link.send({"type": "ready", "version": WIRE_VERSION, "python": sys.version})
+            start_new_thread(self._control, ())
+            _serve_commands(self._link, repl)
+        except (GoneError, OSError):
+            pass
+        finally:
+            self._link.close()
+
+    def interrupt(self) -> bool:
+        """Raise `KeyboardInterrupt` in the running cell at its next step of Python."""
+        import ctypes  # noqa: PLC0415 - only needed here
+
+        with self._lock:
+            if self._thread is None or self._repl is None:
+                return False
+            self._repl.interrupted = True
+            thread = ctypes.c_ulong(self._thread)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(KeyboardInterrupt))
+        # A thread that waits for a reply takes no step of Python.
+        self._link.abandon_calls()
+        return True
+
+    def _control(self) -> None:
+        self._link.control()
+        # The host is gone: a cell that still runs is of use to nobody.
+        self.interrupt()
+
+    def _conduct(self, body: Callable[[], None]) -> None:
+        """Run a cell so that an injected exception cannot come out of it late."""
+        import ctypes  # noqa: PLC0415 - only needed here
+        from _thread import get_ident  # noqa: PLC0415
+        from contextlib import suppress  # noqa: PLC0415
+
+        try:
+            with self._lock:
+                self._thread = get_ident()
+            body()
+        finally:
+            # An exception on its way may come between any two steps, here too.
+            while self._thread is not None:
+                with suppress(KeyboardInterrupt), self._lock:
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(get_ident()), None)
+                    self._thread = None
+
+
+def main() -> None:
+    """Run the program."""
+    # The module `signal` around it is slower to import.
+    import _signal as signal  # type: ignore[import-not-found]  # noqa: PLC0415
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    read_fd, write_fd = int(sys.argv[1]), int(sys.argv[2])
+    # Programs that a cell may start must not hold the wire open.
+    os.set_inheritable(read_fd, False)
+    os.set_inheritable(write_fd, False)
+    sys.argv[:] = [""]
+    link = Link(read_fd, write_fd)
+    try:
+        repl = _open_session(link, {}, in_process=False)
+        signal.signal(signal.SIGINT, repl.on_interrupt)
+        start_new_thread(_control_process, (link,))
+        link.send({"type": "ready", "version": WIRE_VERSION, "python": sys.version})
+        _serve_commands(link, repl)
+    except (GoneError, OSError):
+        pass
+    os._exit(0)
+
+
+def _control_process(link: Link) -> None:
+    try:
+        link.control()
+    finally:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

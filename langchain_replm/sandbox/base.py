@@ -1,0 +1,89 @@
+"""What a place to run cells must offer: open a worker, exchange bytes with it, end it for good."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from langchain_replm.sandbox._policy import PolicyName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchanged:
+    """What came of one exchange with a worker.
+
+    Attributes:
+        data: Bytes that the worker sent, possibly none.
+        elapsed_seconds: How long the exchange took, in seconds of wall time.
+        eof: The worker has closed its side or is dead; no further byte will come.
+        timed_out: The time ran out before a byte, an end of file or a `wake` came.
+    """
+
+    data: bytes
+    elapsed_seconds: float
+    eof: bool = False
+    timed_out: bool = False
+
+
+class Transport(ABC):
+    """A conversation in bytes with one worker.
+
+    `exchange` is for one thread at a time; `wake`, `interrupt`, `kill` may come from any thread.
+    """
+
+    @abstractmethod
+    def exchange(self, data: Iterable[bytes], timeout_seconds: float | None) -> Exchanged:
+        """Send all of `data`, then wait for whatever comes first.
+
+        Blocks until the worker sent bytes, closed, `wake` was called, or the time is up. A wake
+        that came before the call counts: the call returns at once after sending.
+
+        Args:
+            data: Chunks to send; consumed lazily, so that a large context is never held twice.
+            timeout_seconds: Longest wait; `None` waits without end, 0 only polls.
+        """
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Make the running or the next `exchange` return early. Never blocks."""
+
+    @abstractmethod
+    def interrupt(self) -> bool:
+        """Ask the running cell to stop with `KeyboardInterrupt`; False where that cannot be done."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End the worker at once, whatever it is doing. Never blocks; harmless when repeated."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the worker, reap it and give back every descriptor. Harmless when repeated."""
+
+    def share(self, name: str, value: object) -> bool:  # noqa: ARG002 - the default shares nothing
+        """Hand over an object by reference instead of over the wire; False where that cannot be."""
+        return False
+
+
+class Sandbox(ABC):
+    """A place to run cells; a cheap description that starts nothing until `open`."""
+
+    @abstractmethod
+    def open(self) -> Transport:
+        """Start a worker.
+
+        Raises:
+            SandboxError: The worker could not be started.
+        """
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Say in one or two sentences, for the root model, what cells may and may not do here."""
+
+    @property
+    @abstractmethod
+    def policy(self) -> PolicyName:
+        """Which language policy the worker applies: `"restricted"` or `"full"`."""

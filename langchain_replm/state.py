@@ -1,0 +1,233 @@
+"""What the graph keeps between nodes, and what a run keeps outside of the graph.
+
+The state is plain JSON data: small, checkpointable, free of the context and of live objects.
+Everything that lives (models, worker, listeners) is in the `RunScope`, which exists as long as one
+call of the graph does.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+from langchain_core.documents import Document  # noqa: TC002 - LangGraph reads the annotations
+from langchain_core.messages.ai import UsageMetadata
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from langchain_replm.context_store import ContextHandle  # noqa: TC001 - as above
+from langchain_replm.errors import RLMError
+from langchain_replm.types import Cell, Iteration, Record, RLMResponse, StopReason, total
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.runnables import Runnable
+    from langchain_core.tools import BaseTool
+
+    from langchain_replm._lanes import Lanes
+    from langchain_replm._subcalls import SubCallCache
+    from langchain_replm.budget import Budget
+    from langchain_replm.config import RLMConfig
+    from langchain_replm.context_store import ContextStore
+    from langchain_replm.events import RLMEvent
+    from langchain_replm.sandbox._lifecycle import SessionKeeper
+    from langchain_replm.sandbox.base import Sandbox
+
+T = TypeVar("T")
+
+SCOPE_KEY = "__replm_scope"
+"""Where the config of a node holds its `RunScope`. LangChain keeps names that begin with two
+underscores out of metadata and traces."""
+OPTIONS_KEY = "__replm_options"
+"""Where the config of a graph call may hold `RunOptions`."""
+
+
+class RLMInput(TypedDict):
+    """What a run is asked: a query, and the context that answers it."""
+
+    query: str
+    context: str | list[str] | list[Document]
+
+
+class RLMOutput(TypedDict, total=False):
+    """What the graph gives back; `RLMResponse` is made of it."""
+
+    answer: str
+    stop_reason: StopReason
+    trajectory: list[dict[str, Any]]
+    variables: dict[str, str]
+    elapsed_seconds: float
+
+
+def append_or_reset(
+    left: list[dict[str, Any]], right: list[dict[str, Any]] | None
+) -> list[dict[str, Any]]:
+    """Append to the trajectory; None starts a new one (a new query on the same thread)."""
+    return [] if right is None else left + right
+
+
+class RLMState(TypedDict, total=False):
+    """Everything that the loop carries from node to node."""
+
+    query: str
+    context_handle: ContextHandle
+    trajectory: Annotated[list[dict[str, Any]], append_or_reset]
+    """Finished iterations, as JSON data of `Iteration`."""
+    turn: dict[str, Any] | None
+    """The iteration in work, as JSON data of `Turn`."""
+    variables: dict[str, str]
+    limit: StopReason | None
+    """A limit was met; the next reply is the closing one."""
+    answer: str | None
+    stop_reason: StopReason | None
+    elapsed_seconds: float
+
+
+class FinalText(Record):
+    """A final that stands in the reply's text, outside of every cell."""
+
+    kind: Literal["text", "var"]
+    text: str
+
+
+class Turn(Record):
+    """The iteration in work. Each node adds its part; `truncate` makes an `Iteration` of it."""
+
+    number: int
+    closing: bool = False
+    reply: str = ""
+    model: str | None = None
+    usage: UsageMetadata | None = None
+    error: str | None = None
+    elapsed_seconds: float = 0.0
+    truncated: bool = False
+    foreign: str | None = None
+    """The reply came as a native tool call; the tool's name."""
+    # parse
+    code: tuple[str, ...] = ()
+    final: FinalText | None = None
+    problem: str | None = None
+    detail: str = ""
+    prose: str = ""
+    held: bool = False
+    # sandbox_exec
+    cells: tuple[Cell, ...] = ()
+    answer: str | None = None
+    restarted: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a graph is built with.
+
+    Bound by closure, because a graph that is used as a node sees its parent's runtime context
+    instead of its own.
+    """
+
+    root_model: BaseChatModel
+    sub_model: BaseChatModel
+    models: Mapping[str, BaseChatModel]
+    config: RLMConfig
+    tools: Sequence[BaseTool]
+    sandbox: Sandbox
+    context_store: ContextStore
+    make_child: Callable[[], Runnable[Any, Any]]
+    """The graph that runs an `rlm_query`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What one call of the graph may ask for."""
+
+    on_event: Callable[[RLMEvent], None] | None = None
+    stream_tokens: bool = False
+    parent: RunScope | None = None
+    """Set for a child run: its budget, cache, lanes and listeners are those of the parent."""
+
+
+@dataclass(kw_only=True)
+class RunScope:
+    """One call of the graph: what it owns and must close, and what it shares with its children."""
+
+    settings: Settings
+    options: RunOptions
+    budget: Budget
+    cache: SubCallCache
+    keeper: SessionKeeper
+    lanes: Lanes
+    depth: int = 0
+    parent: RunScope | None = None
+    handle: ContextHandle | None = None
+    """The context that this call has put into the store."""
+    write: Callable[[Any], None] = lambda _: None
+    """LangGraph's stream writer of the run; children write to that of the run."""
+    emit_lock: threading.Lock = field(default_factory=threading.Lock)
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def root(self) -> RunScope:
+        """The run that all this belongs to; itself, unless it is a child."""
+        return self if self.parent is None else self.parent.root
+
+    def elapsed_seconds(self) -> float:
+        """Seconds since this call of the graph began."""
+        return time.monotonic() - self.started
+
+
+def read_trajectory(state: Mapping[str, Any]) -> list[Iteration]:
+    """The finished iterations of a state.
+
+    Raises:
+        RLMError: The state holds something else; it was damaged, or written by other code.
+    """
+    return _read(_ITERATIONS, state.get("trajectory") or [], "trajectory")
+
+
+def read_turn(state: Mapping[str, Any]) -> Turn:
+    """The iteration in work.
+
+    Raises:
+        RLMError: There is none, or the state was damaged.
+    """
+    return _read(_TURN, state.get("turn"), "turn")
+
+
+def make_response(state: Mapping[str, Any], config: RLMConfig) -> RLMResponse:
+    """The response of a finished run, from the graph's output."""
+    trajectory = read_trajectory(state)
+    totals = total(trajectory)
+    tokens_in = sum(usage["input_tokens"] for usage in totals.usage_by_model.values())
+    tokens_out = sum(usage["output_tokens"] for usage in totals.usage_by_model.values())
+    cost = None
+    if config.cost_per_input_token is not None and config.cost_per_output_token is not None:
+        cost = tokens_in * config.cost_per_input_token + tokens_out * config.cost_per_output_token
+    return RLMResponse(
+        answer=state.get("answer") or "",
+        stop_reason=state["stop_reason"],
+        iterations=totals.iterations,
+        sub_calls=totals.sub_calls,
+        total_input_tokens=tokens_in,
+        total_output_tokens=tokens_out,
+        cache_hits=totals.cache_hits,
+        usage_by_model=totals.usage_by_model,
+        cost=cost,
+        elapsed_seconds=state.get("elapsed_seconds", 0.0),
+        repl_variables=state.get("variables") or {},
+        trajectory=tuple(trajectory),
+    )
+
+
+_ITERATIONS = TypeAdapter(list[Iteration])
+_TURN = TypeAdapter(Turn)
+
+
+def _read(adapter: TypeAdapter[T], data: object, name: str) -> T:
+    try:
+        return adapter.validate_python(data)
+    except ValidationError as error:
+        msg = f"The state's {name!r} is damaged or was written by another version: {error}"
+        raise RLMError(msg) from error

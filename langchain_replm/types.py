@@ -1,0 +1,254 @@
+"""The record of a run: what was asked, written, run, called, seen and answered.
+
+All of it is immutable. The graph's state holds the same records as plain JSON data
+(`model_dump`), and reads them back through validation: a checkpoint is never trusted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from langchain_core.messages.ai import UsageMetadata, add_usage
+from pydantic import BaseModel, ConfigDict, computed_field
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+StopReason = Literal[
+    "answered",
+    "max_iterations",
+    "max_sub_calls",
+    "max_tokens",
+    "max_cost",
+    "deadline",
+    "errors",
+    "cancelled",
+]
+CellStatus = Literal["ok", "error", "timeout", "died", "skipped"]
+SubCallKind = Literal["llm_query", "rlm_query", "tool"]
+SubCallStatus = Literal["ok", "refused", "failed"]
+
+PROMPT_RECORD_CHARS = 2_000
+"""Characters of a sub-call's prompt that the record keeps. The whole prompt is a slice of the
+context, so keeping it would store the context again, once for every sub-call."""
+
+
+def encodable(text: str) -> str:
+    """The text with lone surrogates replaced, so that it can be sent and stored as UTF-8."""
+    return text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
+
+
+class Record(BaseModel):
+    """An immutable value that survives a round trip through JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SubCall(Record):
+    """One item that a cell asked for: one completion, one child run, or one tool call."""
+
+    kind: SubCallKind
+    prompt: str
+    """The prompt, query or arguments (JSON); at most `PROMPT_RECORD_CHARS` characters of it."""
+    prompt_chars: int
+    status: SubCallStatus
+    response: str = ""
+    """The reply text; for a tool its result as JSON."""
+    error: str | None = None
+    model: str | None = None
+    cached: bool = False
+    sub_calls: int = 0
+    """Model calls charged to the budget: 1, or 0 when cached or refused, plus those of a child."""
+    usage: dict[str, UsageMetadata] = {}
+    """Tokens by model."""
+    elapsed_seconds: float = 0.0
+    child: tuple[Iteration, ...] = ()
+    """The trajectory of the child run of an `rlm_query`."""
+
+
+class HostCall(Record):
+    """One request from a cell to our side: a single call or a batch."""
+
+    function: str
+    request_sha256: str
+    """Hash of the whole request; replay finds the recorded results by it."""
+    items: tuple[SubCall, ...]
+
+
+class Answer(Record):
+    """What a cell or a reply submitted."""
+
+    text: str
+    is_json: bool = False
+    """The submitted value was no string; `text` is its JSON."""
+
+
+class Cell(Record):
+    """One cell that the root model wrote, and what came of it."""
+
+    code: str
+    status: CellStatus
+    output_head: str = ""
+    output_tail: str = ""
+    output_chars: int = 0
+    """Characters printed in all; more than head and tail hold when some were left out."""
+    error: str | None = None
+    changed: dict[str, str] = {}
+    """Variables made or changed by the cell: name to a short summary."""
+    removed: tuple[str, ...] = ()
+    answer: Answer | None = None
+    host_calls: tuple[HostCall, ...] = ()
+    elapsed_seconds: float = 0.0
+    """The cell's own seconds; waiting for sub-calls is not counted."""
+
+    @property
+    def output(self) -> str:
+        """What the cell printed, as far as it was kept: head, a mark of what is missing, tail."""
+        left_out = self.output_chars - len(self.output_head) - len(self.output_tail)
+        if left_out <= 0:
+            return self.output_head + self.output_tail
+        return f"{self.output_head}\n[... {left_out:,} characters left out ...]\n{self.output_tail}"
+
+
+class Iteration(Record):
+    """One root reply and what followed from it."""
+
+    number: int
+    """1 for the first reply."""
+    closing: bool = False
+    """The reply to the closing request after a limit was met; not counted as an iteration."""
+    reply: str = ""
+    model: str | None = None
+    usage: UsageMetadata | None = None
+    error: str | None = None
+    """The root call failed; there is no reply."""
+    cells: tuple[Cell, ...] = ()
+    observation: str | None = None
+    """What the root model was shown next; None when the run ended here."""
+    elapsed_seconds: float = 0.0
+    """Time of the root call."""
+
+    def host_calls(self) -> Iterator[HostCall]:
+        """Every host call of the iteration's cells, in order."""
+        for cell in self.cells:
+            yield from cell.host_calls
+
+
+class Totals(Record):
+    """Counts summed over a trajectory; nothing is counted twice, nothing is counted elsewhere."""
+
+    iterations: int
+    sub_calls: int
+    cache_hits: int
+    usage_by_model: dict[str, UsageMetadata]
+
+
+def total(trajectory: Iterable[Iteration]) -> Totals:
+    """Sum the calls and tokens of a trajectory, children included.
+
+    Example:
+        ```python
+        from langchain_replm.types import Iteration, total
+
+        assert total([Iteration(number=1, reply="FINAL(42)")]).iterations == 1
+        ```
+    """
+    iterations = sub_calls = cache_hits = 0
+    usage: dict[str, UsageMetadata] = {}
+    for step in trajectory:
+        iterations += not step.closing
+        if step.usage is not None:
+            add_usage_by_model(usage, {step.model or "unknown": step.usage})
+        for item in (item for call in step.host_calls() for item in call.items):
+            sub_calls += item.sub_calls
+            cache_hits += item.cached + (total(item.child).cache_hits if item.child else 0)
+            add_usage_by_model(usage, item.usage)
+    return Totals(
+        iterations=iterations, sub_calls=sub_calls, cache_hits=cache_hits, usage_by_model=usage
+    )
+
+
+def add_usage_by_model(into: dict[str, UsageMetadata], usage: Mapping[str, UsageMetadata]) -> None:
+    """Add token counts to a ledger by model; cached and reasoning tokens are kept."""
+    for model, tokens in usage.items():
+        into[model] = add_usage(into.get(model), tokens)
+
+
+class HistoryEntry(Record):
+    """One entry of `RLMResponse.history`."""
+
+    role: Literal["root", "repl_output", "sub_call"]
+    content: str
+    """The whole text: reply, output as far as it was kept, or sub-call reply."""
+    truncated_content: str
+    """What the root model saw of it."""
+    iteration: int
+
+
+class RLMResponse(Record):
+    r"""The result of a run.
+
+    Example:
+        ```python
+        from langchain_replm import RLM
+        from langchain_replm.testing import ScriptedChatModel
+
+        root = ScriptedChatModel(replies=["```repl\nFINAL(context.count('heron'))\n```"])
+        response = RLM(root).generate("How many herons?", "heron, stork, heron")
+        assert (response.answer, response.stop_reason) == ("2", "answered")
+        ```
+    """
+
+    answer: str
+    stop_reason: StopReason
+    """Why the run ended. Anything but `"answered"` means that a limit was met, and that `answer`
+    is what the root model said when it was asked to close (possibly nothing)."""
+    iterations: int
+    """Root replies used, the closing one not counted."""
+    sub_calls: int
+    """Model calls made from cells, over all depths."""
+    total_input_tokens: int
+    total_output_tokens: int
+    cache_hits: int = 0
+    usage_by_model: dict[str, UsageMetadata] = {}
+    """Tokens by model name, with cached and reasoning tokens where the provider tells them."""
+    cost: float | None = None
+    """USD, from the prices in the config; None (unknown) when there are none."""
+    elapsed_seconds: float = 0.0
+    repl_variables: dict[str, str] = {}
+    """The variables at the end: name to a short summary."""
+    trajectory: tuple[Iteration, ...] = ()
+
+    @computed_field  # type: ignore[prop-decorator]  # pydantic's documented order
+    @property
+    def history(self) -> list[HistoryEntry]:
+        """The trajectory as a flat list, the final turn included."""
+        return list(_flatten(self.trajectory))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The response as JSON data."""
+        return self.model_dump(mode="json")
+
+    def to_json(self) -> str:
+        """The response as JSON text."""
+        return self.model_dump_json()
+
+
+def _flatten(trajectory: Iterable[Iteration]) -> Iterator[HistoryEntry]:
+    for step in trajectory:
+        reply = step.reply or step.error or ""
+        yield HistoryEntry(
+            role="root", content=reply, truncated_content=reply, iteration=step.number
+        )
+        for item in (item for call in step.host_calls() for item in call.items):
+            text = item.response if item.status == "ok" else (item.error or "")
+            yield HistoryEntry(
+                role="sub_call", content=text, truncated_content="", iteration=step.number
+            )
+        if step.cells:
+            yield HistoryEntry(
+                role="repl_output",
+                content="\n".join(cell.output + (cell.error or "") for cell in step.cells),
+                truncated_content=step.observation or "",
+                iteration=step.number,
+            )
