@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from langchain_core.tools import BaseTool, tool
@@ -112,8 +113,8 @@ def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
         },
         config=config,
         tools=_check_tools(tools),
-        sandbox=sandbox or _sandbox_for(config.sandbox_mode),
-        context_store=context_store or MemoryContextStore(),
+        sandbox=_sandbox_for(config.sandbox_mode) if sandbox is None else sandbox,
+        context_store=MemoryContextStore() if context_store is None else context_store,
         make_child=cache(lambda: builder.compile(checkpointer=False, name="child RLM")),
     )
     builder = RLMStateGraph(settings)
@@ -310,10 +311,14 @@ def _sandbox_for(mode: SandboxMode) -> Sandbox:
     return LocalSandbox() if mode == "none" else ProcessSandbox(policy=mode)
 
 
+def _is_free_name(name: str) -> bool:
+    return name.isidentifier() and not iskeyword(name) and name not in RESERVED_NAMES
+
+
 def _check_tools(tools: Sequence[BaseTool | Callable[..., Any]]) -> list[BaseTool]:
     checked = [item if isinstance(item, BaseTool) else tool(item) for item in tools]
     for item in checked:
-        if not item.name.isidentifier() or item.name in RESERVED_NAMES:
+        if not _is_free_name(item.name):
             msg = (
                 f"The tool name {item.name!r} cannot be a function in a cell: it must be a Python "
                 f"identifier and none of {', '.join(sorted(RESERVED_NAMES))}."

@@ -107,7 +107,8 @@ class RLM(RunnableSerializable[RLMInput, RLMResponse]):
             ```
         """
         root = chat_model_from_client(client, root_model)
-        sub = None if sub_model is None else chat_model_from_client(client, sub_model)
+        # A copy, not a second wrapping: both names share one client of each colour.
+        sub = sub_model and root.model_copy(update={"model_name": sub_model})
         return cls(root, sub_model=sub, **fields)
 
     @property
@@ -135,6 +136,10 @@ class RLM(RunnableSerializable[RLMInput, RLMResponse]):
     def OutputType(self) -> type[RLMResponse]:  # noqa: N802 - LangChain's name
         """What `invoke` gives."""
         return RLMResponse
+
+    def get_input_jsonschema(self, config: RunnableConfig | None = None) -> dict[str, Any]:
+        """What `invoke` takes, as JSON Schema."""
+        return self.graph.get_input_jsonschema(config)
 
     def get_graph(self, config: RunnableConfig | None = None) -> Graph:
         """The loop as a drawable graph."""
