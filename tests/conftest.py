@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import pytest_socket
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "unit_tests" in Path(item.fspath).parts:
-            item.add_marker(pytest.mark.disable_socket)
-            item.add_marker(pytest.mark.allow_hosts([]))
+@pytest.fixture(autouse=True)
+def _no_network_in_unit_tests(request: pytest.FixtureRequest) -> Iterator[None]:
+    if "unit_tests" not in request.path.parts:
+        yield
+        return
+    pytest_socket.disable_socket(allow_unix_socket=True)  # an event loop needs a socket pair
+    yield
+    pytest_socket.enable_socket()
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +35,15 @@ def nothing_left_behind():
     yield
     after = _ours()
     assert after == before
+
+
+@pytest.fixture
+def no_worker_left():
+    """As above, without descriptors: an HTTP client keeps its connections."""
+    before = _ours()
+    yield
+    after = _ours()
+    assert (after[0], after[2]) == (before[0], before[2])
 
 
 def _ours() -> tuple[int, int, int]:

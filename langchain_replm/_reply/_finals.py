@@ -17,7 +17,7 @@ MAX_SCANNED_CHARS = 3_000_000
 """Characters read for closing brackets in one reply. Security limit: every ``FINAL(`` at the start
 of a line could make us read the rest of the reply; 3 million take about half a second."""
 
-DIRECTIVE = re.compile(r"(?<!\w)FINAL(?P<var>\\?_VAR)?\(")
+DIRECTIVE = re.compile(r"FINAL(?P<var>\\?_VAR)?\(")
 MARKS = " \t>*_`\"'-\u201c\u201d\u2018\u2019"
 SENTENCE_END = ".!?:\u2026\u3002\uff01\uff1f\uff1a"
 

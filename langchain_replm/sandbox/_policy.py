@@ -13,7 +13,7 @@ from langchain_replm.sandbox._wire import Function
 
 PolicyName = Literal["restricted", "full"]
 
-ALLOWED_MODULES: Final = (
+ALLOWED_MODULES: Final = (  # noqa: SIM905 - seventy lines would say no more
     "__future__ abc array ast asyncio base64 binascii bisect calendar collections colorsys "
     "concurrent.futures contextlib contextvars copy copyreg csv dataclasses datetime decimal "
     "difflib enum errno fnmatch fractions functools graphlib hashlib heapq hmac html io itertools "
@@ -21,17 +21,17 @@ ALLOWED_MODULES: Final = (
     "sched secrets statistics string stringprep struct sys textwrap threading time timeit token "
     "tokenize traceback types typing unicodedata urllib.parse uuid warnings weakref "
     "zlib zoneinfo"
-).split()  # noqa: SIM905 - a list of 60 lines says no more
+).split()
 """Modules that a cell may import in "restricted", each with its submodules. Library code behind
 them imports what it needs. The first 30 are replm's; the study of real cells asks for `io`, `ast`,
 `asyncio`, `contextlib`, `traceback` and `sys`."""
 
-SYS_NAMES: Final = (
+SYS_NAMES: Final = (  # noqa: SIM905 - as above
     "byteorder float_info float_repr_style getdefaultencoding getrecursionlimit getrefcount "
     "getsizeof hash_info hexversion implementation int_info intern maxsize maxunicode platform "
     "set_int_max_str_digits get_int_max_str_digits setrecursionlimit stderr stdlib_module_names "
     "stdout thread_info version version_info exc_info"
-).split()  # noqa: SIM905 - as above
+).split()
 """What the stand-in for `sys` offers in "restricted"."""
 
 _ALWAYS_REFUSED: Final = {

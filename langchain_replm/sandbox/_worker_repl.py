@@ -24,6 +24,7 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import CodeType, FrameType
+    from typing import NoReturn
 
     Call = Callable[[str, str, list[dict[str, Any]]], list[dict[str, Any]]]
     F = TypeVar("F", bound=Callable[..., Any])
@@ -41,6 +42,9 @@ FINAL_NAMES = ("FINAL", "FINAL_VAR", "SHOW_VARS")
 
 class SubmittedError(BaseException):
     """Ends the cell that called `FINAL`; no `except Exception` stops it."""
+
+
+ENDINGS = (SubmittedError, SystemExit)
 
 
 def _inside_cell(body: Callable[[], None]) -> None:
@@ -155,10 +159,10 @@ class Repl:
         error: BaseException | None = None
         try:
             self.conductor(body)
-        except SubmittedError:
-            pass
         except BaseException as caught:  # noqa: BLE001 - a cell may raise anything
             error = caught
+        if self._is_final(error):
+            error = None
         self.console.capture = None
         self.mark_late()
         if not self.in_process:
@@ -171,6 +175,9 @@ class Repl:
             if error is not None:
                 # The frames hold the cell's locals.
                 error.__traceback__ = None
+
+    def _is_final(self, error: BaseException | None) -> bool:
+        return self._submitted is not None and isinstance(error, ENDINGS)
 
     def _report(
         self, cell_id: str, capture: text.Capture, error: BaseException | None
@@ -266,11 +273,11 @@ class Repl:
             and not name.startswith("_")
             and name not in self._reserved
             and value is not self.answer
-            and not isinstance(value, ModuleType)
+            and not text.is_a(value, ModuleType)
             # What was imported is no variable; functions and classes of cells are.
             and not (
-                isinstance(value, type | FunctionType | BuiltinFunctionType)
-                and value.__module__ != "__main__"
+                text.is_a(value, type, FunctionType, BuiltinFunctionType)
+                and not text.is_from_cell(value)
             )
         ]
 
@@ -333,11 +340,15 @@ class Repl:
         else:
             self._accept(whole)
 
+    def _leave(self) -> NoReturn:
+        # Python ends another thread without a word only for `SystemExit`.
+        raise SubmittedError if self.is_cell_thread() else SystemExit
+
     def _final(self) -> Callable[[object], None]:
         def FINAL(value: object) -> None:  # noqa: N802 - the name that models are trained on
             """Submit `value` as the answer and end the cell."""
             self._accept(value)
-            raise SubmittedError
+            self._leave()
 
         return _as_own(FINAL)
 
@@ -351,7 +362,7 @@ class Repl:
                 if is_name or any(value is given for given in self._given.values()):
                     value = self._value_of(name if is_name else "context")
             self._accept(value)
-            raise SubmittedError
+            self._leave()
 
         return _as_own(FINAL_VAR)
 
@@ -431,7 +442,7 @@ class Repl:
         return rlm_query
 
     def _rlm_query_batch(self, name: str, _spec: dict[str, Any]) -> Callable[..., Any]:
-        def rlm_query_batch(queries: list[str], contexts: list[Any] | None = None) -> list[Any]:
+        def rlm_query_batch(queries: list[str], contexts: Any = None) -> list[Any]:
             """Let many children answer, each over its own context; replies in order."""
             texts = _checked_prompts(name, queries)
             if isinstance(contexts, str):
