@@ -10,19 +10,19 @@ from langchain_core.messages import AIMessage
 from langgraph.errors import GraphBubbleUp
 
 from langchain_replm._subcalls import CallOutcome, CallRequest
+from langchain_replm._tools import functions
 from langchain_replm._tracing import call_config
 from langchain_replm.sandbox._policy import policy_data
-from langchain_replm.sandbox._wire import Function, Parameter, Setup, WireLimits
+from langchain_replm.sandbox._wire import Setup, WireLimits
 from langchain_replm.state import OPTIONS_KEY, RunOptions, RunScope, read_trajectory
 from langchain_replm.types import encodable, total
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages.ai import UsageMetadata
     from langchain_core.runnables import Runnable, RunnableConfig
-    from langchain_core.tools import BaseTool
 
     from langchain_replm.config import RLMConfig
     from langchain_replm.context_store import ContextHandle
@@ -192,61 +192,13 @@ def setup_maker(scope: RunScope, handle: ContextHandle) -> Callable[[], tuple[Se
         context = settings.context_store.get(handle)
         setup = Setup(
             policy=policy_data(settings.sandbox.policy),
-            functions=tuple(_functions(scope)),
+            functions=tuple(functions(settings.tools, sub_calls=settings.config.enable_sub_calls)),
             context=context.value,
             context_metadata=context.metadata,
         )
         return setup, limits
 
     return make
-
-
-_SUB_CALL_FUNCTIONS: dict[str, Any] = {
-    "llm_query": "llm_query",
-    "llm_query_batch": "llm_query_batch",
-    "llm_query_batched": "llm_query_batch",
-    "llm_batch": "llm_query_batch",
-    "rlm_query": "rlm_query",
-    "rlm_query_batch": "rlm_query_batch",
-    "rlm_query_batched": "rlm_query_batch",
-}
-
-
-def _functions(scope: RunScope) -> Iterator[Function]:
-    """The functions that cells have: sub-calls with their aliases, unless ablated, and tools."""
-    if scope.settings.config.enable_sub_calls:
-        for name, kind in _SUB_CALL_FUNCTIONS.items():
-            yield Function(name=name, kind=kind)
-    for tool in scope.settings.tools:
-        doc = tool.description
-        yield Function(name=tool.name, kind="tool", doc=doc, parameters=tuple(_parameters(tool)))
-
-
-def _parameters(tool: BaseTool) -> Iterator[Parameter]:
-    schema = tool_schema(tool)
-    required = set(schema.get("required", ()))
-    # A parameter without a default must not follow one with a default.
-    for name in sorted(schema["properties"], key=lambda name: name not in required):
-        spec = schema["properties"][name]
-        yield Parameter(
-            name=name,
-            required=name in required,
-            default=spec.get("default"),
-            annotation=str(spec.get("type", "")),
-        )
-
-
-def tool_schema(tool: BaseTool) -> dict[str, Any]:
-    """The JSON Schema of a tool's arguments, always with `properties`."""
-    schema: Any = tool.tool_call_schema
-    data: dict[str, Any] = schema if isinstance(schema, dict) else schema.model_json_schema()
-    return {"properties": {}, **data}
-
-
-def tool_signature(tool: BaseTool) -> str:
-    """How a cell calls a tool: its name and its parameters."""
-    names = [item.name if item.required else f"{item.name}=..." for item in _parameters(tool)]
-    return f"{tool.name}({', '.join(names)})"
 
 
 def _given(**values: Any) -> dict[str, Any]:

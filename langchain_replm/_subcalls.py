@@ -203,7 +203,7 @@ class SubCallDesk:
         return call.record()
 
     def _request(
-        self, call_id: int, index: int, kind: SubCallKind, function: str, item: Mapping[str, Any]
+        self, call_id: int, index: int, kind: str, function: str, item: Mapping[str, Any]
     ) -> CallRequest:
         common: dict[str, Any] = {"call_id": call_id, "index": index, "kind": kind}
         if kind == "tool":

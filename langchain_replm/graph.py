@@ -11,10 +11,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
-from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from langchain_core.tools import BaseTool, tool
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from pydantic import TypeAdapter
@@ -28,6 +26,7 @@ from langchain_replm._nodes.sandbox_exec import sandbox_exec
 from langchain_replm._nodes.truncate import truncate
 from langchain_replm._requests import setup_maker
 from langchain_replm._subcalls import SubCallCache
+from langchain_replm._tools import check_tools
 from langchain_replm.budget import Budget
 from langchain_replm.config import RLMConfig
 from langchain_replm.context_store import (
@@ -58,6 +57,7 @@ if TYPE_CHECKING:
 
     from langchain_core.language_models import BaseChatModel
     from langchain_core.runnables import RunnableConfig
+    from langchain_core.tools import BaseTool
     from langgraph.types import Checkpointer
 
     from langchain_replm.config import SandboxMode
@@ -112,7 +112,7 @@ def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
             for name, model in (models or {}).items()
         },
         config=config,
-        tools=_check_tools(tools),
+        tools=check_tools(tools),
         sandbox=_sandbox_for(config.sandbox_mode) if sandbox is None else sandbox,
         context_store=MemoryContextStore() if context_store is None else context_store,
         make_child=cache(lambda: builder.compile(checkpointer=False, name="child RLM")),
@@ -309,39 +309,3 @@ def _fresh_state(query: str, handle: ContextHandle) -> dict[str, Any]:
 
 def _sandbox_for(mode: SandboxMode) -> Sandbox:
     return LocalSandbox() if mode == "none" else ProcessSandbox(policy=mode)
-
-
-def _is_free_name(name: str) -> bool:
-    return name.isidentifier() and not iskeyword(name) and name not in RESERVED_NAMES
-
-
-def _check_tools(tools: Sequence[BaseTool | Callable[..., Any]]) -> list[BaseTool]:
-    checked = [item if isinstance(item, BaseTool) else tool(item) for item in tools]
-    for item in checked:
-        if not _is_free_name(item.name):
-            msg = (
-                f"The tool name {item.name!r} cannot be a function in a cell: it must be a Python "
-                f"identifier and none of {', '.join(sorted(RESERVED_NAMES))}."
-            )
-            raise ConfigurationError(msg)
-    return checked
-
-
-RESERVED_NAMES = frozenset(
-    {
-        "FINAL",
-        "FINAL_VAR",
-        "SHOW_VARS",
-        "SubCallError",
-        "answer",
-        "context",
-        "context_metadata",
-        "llm_batch",
-        "llm_query",
-        "llm_query_batch",
-        "llm_query_batched",
-        "rlm_query",
-        "rlm_query_batch",
-        "rlm_query_batched",
-    }
-)

@@ -48,6 +48,6 @@ def no_worker_left():
 
 def _ours() -> tuple[int, int, int]:
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    descriptors = len(os.listdir("/proc/self/fd"))
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
     threads = [thread for thread in threading.enumerate() if thread.name.startswith("rlm-session")]
     return len(children), descriptors, len(threads)

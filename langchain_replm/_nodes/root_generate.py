@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from langchain_replm._effects import CallRootModel, Emit, Flow, RootReply
-from langchain_replm._requests import tool_signature
+from langchain_replm._tools import tool_signature
 from langchain_replm.events import RLMEvent
 from langchain_replm.prompts import first_message, messages_for, system_prompt
 from langchain_replm.state import Turn, read_trajectory

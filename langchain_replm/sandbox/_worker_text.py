@@ -334,7 +334,7 @@ def is_from_cell(value: object) -> bool:
     if is_a(value, BuiltinFunctionType):
         return False
     kind = value if is_a(value, type) else type(value)
-    return bool(type.__getattribute__(kind, "__module__") == "__main__")  # type: ignore[arg-type]
+    return bool(type.__getattribute__(kind, "__module__") == "__main__")
 
 
 def echo(value: object, limit: int) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -170,5 +171,5 @@ def test_the_prompt_grows_by_a_byte_equal_prefix() -> None:
     with OpenAIServer(respond) as server:
         make(server).generate("q", TEXT)
         prompts = [request.messages for request in server.requests if request.model == "root"]
-    for shorter, longer in zip(prompts, prompts[1:], strict=False):
+    for shorter, longer in itertools.pairwise(prompts):
         assert longer[: len(shorter)] == shorter

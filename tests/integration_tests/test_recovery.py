@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,10 +142,10 @@ async def test_mode_none_runs_in_this_process_and_leaves_it_as_it_was() -> None:
     import os
     import sys
 
-    before = (sys.stdout, os.getcwd())
+    before = (sys.stdout, Path.cwd())
     response = await run(
         "sync", cell("import os", "print('hi')", "FINAL(os.getpid())"), sandbox_mode="none"
     )
     assert response.answer == str(os.getpid())
     assert response.trajectory[0].cells[0].output == "hi\n"
-    assert (sys.stdout, os.getcwd()) == before
+    assert (sys.stdout, Path.cwd()) == before

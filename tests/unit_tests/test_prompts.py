@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from pathlib import Path
@@ -135,6 +136,6 @@ def test_the_messages_of_an_iteration_are_a_prefix_of_the_next() -> None:
         Iteration(number=4, reply="b", observation="saw b"),
     ]
     shown = [prompts.messages_for("system", "first", past[:n]) for n in range(5)]
-    for shorter, longer in zip(shown, shown[1:], strict=False):
+    for shorter, longer in itertools.pairwise(shown):
         assert longer[: len(shorter)] == shorter
     assert len(shown[-1]) == 8

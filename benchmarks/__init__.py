@@ -1,0 +1,1 @@
+"""What the library costs, as ratios to stated floors. `python -m benchmarks --help`."""
