@@ -1,8 +1,8 @@
 """Interleaved rounds, medians, and one table of ratios.
 
 The machine may be busy, so a time alone says nothing. What is compared is run in turn, many times,
-in one process; only the ratio of the medians is a result. Beside it stand the quartiles of the
-ratios of single rounds: where they lie far apart, the machine was too busy to tell.
+in one process; the result is the median of the ratios of the single rounds. Beside it stand their
+quartiles: where those lie far apart, the machine was too busy to tell.
 """
 
 from __future__ import annotations
@@ -99,12 +99,20 @@ def compare(
     note: str = "",
 ) -> Row:
     """The row of two series of seconds from the same rounds."""
-    mine, theirs = statistics.median(ours), statistics.median(base)
-    singles = sorted(a / b for a, b in zip(ours, base, strict=True))
+    singles = [a / b for a, b in zip(ours, base, strict=True)]
     low, high = _quartiles(singles)
     return Row(
-        benchmark, case, mine / theirs, floor, aim, low, high, _ms(mine), _ms(theirs), note
-    )  # fmt: skip
+        benchmark,
+        case,
+        statistics.median(singles),
+        floor,
+        aim,
+        low,
+        high,
+        _ms(statistics.median(ours)),
+        _ms(statistics.median(base)),
+        note,
+    )
 
 
 def progress(text: str) -> None:

@@ -36,7 +36,7 @@ def measure(plan: Plan) -> Iterator[Row]:
             cases: dict[str, Callable[[], float]] = {}
             for n in lengths:
                 cases |= _cases(make(n), n, conversation, runner)
-            samples = interleave(cases, plan.rounds)
+            samples = interleave(cases, plan.pick(2 * plan.rounds, plan.rounds))
             for colour in ("sync", "async"):
                 yield from _rows(f"{kind} {colour}", colour, lengths, samples)
 
@@ -64,15 +64,14 @@ def _rows(case: str, colour: str, lengths: tuple[int, int], samples: Any) -> Ite
     for system, floor in FLOORS.items():
         is_goal = system == "graph" and case.startswith("ChatOpenAI")
         ours, base = f"ours {colour}", f"{system} {colour}"
-        for n in lengths:
-            yield compare(
-                "iteration",
-                f"{case}, run of {n}",
-                samples[f"{ours} {n}"],
-                samples[f"{base} {n}"],
-                floor=floor,
-                aim=AIM if is_goal and n == long else None,
-            )
+        yield compare(
+            "iteration",
+            f"{case}, run of {long}",
+            samples[f"{ours} {long}"],
+            samples[f"{base} {long}"],
+            floor=floor,
+            aim=AIM if is_goal else None,
+        )
         yield compare(
             "iteration",
             f"{case}, one more iteration",

@@ -224,6 +224,8 @@ def _observe_cell(name: str, cell: Cell, shown_chars: int) -> str:
         size = f"{cell.output_chars:,} characters"
         size += f", {left_out:,} left out in the middle" if left_out else ""
         lines.append(f"{name} printed {size}:\n{fence('output', output)}")
+    elif cell.answer is not None:
+        lines.append(f"{name} submitted an answer.")
     elif cell.error is None:
         lines.append(f"{name} ran and printed nothing. Use print() to see a value.")
     if cell.changed:

@@ -10,7 +10,8 @@ Example:
     from langchain_replm.extractive import ExtractiveChatModel
 
     rlm = RLM(ExtractiveChatModel())
-    rlm.generate("How many times does the word 'whale' occur?", text).answer
+    response = rlm.generate("How many times does the word 'whale' occur?", "a whale. " * 100)
+    assert "100" in response.answer
     ```
 """
 

@@ -50,7 +50,7 @@ def find_query(messages: Sequence[BaseMessage]) -> str:
 
     Example:
         ```python
-        assert find_query([HumanMessage("Query: who?\\n\\nThe context is a str.")]) == "who?"
+        assert find_query([HumanMessage("Query: who?\n\nThe context is a str.")]) == "who?"
         ```
     """
     said = [message.text for message in messages if isinstance(message, HumanMessage)]

@@ -4,7 +4,26 @@ import pytest
 
 from langchain_replm import ConfigurationError, RLMConfig
 
-REPLM_NAMES = ["max_iterations", "max_sub_calls", "max_recursion_depth", "cache_sub_calls", "enable_sub_calls", "metadata_prefix_chars", "sub_call_max_input_chars", "temperature", "sub_temperature", "reasoning_effort", "root_max_tokens", "sub_max_tokens", "sandbox_timeout", "sandbox_mode", "prompt_variant", "cost_per_input_token", "cost_per_output_token", "verbose"]
+REPLM_NAMES = [
+    "max_iterations",
+    "max_sub_calls",
+    "max_recursion_depth",
+    "cache_sub_calls",
+    "enable_sub_calls",
+    "metadata_prefix_chars",
+    "sub_call_max_input_chars",
+    "temperature",
+    "sub_temperature",
+    "reasoning_effort",
+    "root_max_tokens",
+    "sub_max_tokens",
+    "sandbox_timeout",
+    "sandbox_mode",
+    "prompt_variant",
+    "cost_per_input_token",
+    "cost_per_output_token",
+    "verbose",
+]
 
 
 def test_every_parameter_of_replm_is_here() -> None:

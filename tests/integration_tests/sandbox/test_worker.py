@@ -1362,10 +1362,9 @@ def test_a_dead_worker_is_an_end_of_file(full, code):
 
 
 def test_a_forked_cell_does_not_speak_twice(full):
-    assert (
-        full.output("import os\npid = os.fork()\nif pid: os.waitpid(pid, 0)\nprint('once')")
-        == "once\n"
-    )
+    # From 3.12 on Python warns that this process has threads.
+    out = full.output("import os\npid = os.fork()\nif pid: os.waitpid(pid, 0)\nprint('once')")
+    assert out.count("once") == 1
     assert full.output("1") == "1\n"
 
 
