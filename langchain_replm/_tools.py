@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.tools import BaseTool, tool
 
 from langchain_replm.errors import ConfigurationError
+from langchain_replm.sandbox._policy import sub_call_functions
 from langchain_replm.sandbox._wire import Function, Parameter
 
 if TYPE_CHECKING:
@@ -32,22 +33,11 @@ RESERVED_NAMES = frozenset(
     }
 )
 
-_SUB_CALL_FUNCTIONS: dict[str, Any] = {
-    "llm_query": "llm_query",
-    "llm_query_batch": "llm_query_batch",
-    "llm_query_batched": "llm_query_batch",
-    "llm_batch": "llm_query_batch",
-    "rlm_query": "rlm_query",
-    "rlm_query_batch": "rlm_query_batch",
-    "rlm_query_batched": "rlm_query_batch",
-}
-
 
 def functions(tools: Sequence[BaseTool], *, sub_calls: bool) -> Iterator[Function]:
     """What a worker is told to offer: sub-calls, unless they are switched off, and tools."""
     if sub_calls:
-        for name, kind in _SUB_CALL_FUNCTIONS.items():
-            yield Function(name=name, kind=kind)
+        yield from sub_call_functions()
     for item in tools:
         yield Function(
             name=item.name,

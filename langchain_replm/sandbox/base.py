@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from langchain_replm.sandbox._policy import PolicyName
 
@@ -53,7 +53,7 @@ class Transport(ABC):
 
     @abstractmethod
     def interrupt(self) -> bool:
-        """Ask the running cell to stop with `KeyboardInterrupt`; False where that cannot be done."""
+        """Ask the running cell to stop with `KeyboardInterrupt`; False where that is impossible."""
 
     @abstractmethod
     def kill(self) -> None:
@@ -68,8 +68,36 @@ class Transport(ABC):
         return False
 
 
+Guarantee = Literal[
+    "network",
+    "file_reads",
+    "file_writes",
+    "exec",
+    "environment",
+    "host_memory",
+    "host_signals",
+    "memory_cap",
+    "cpu_cap",
+    "process_cap",
+    "real_timeout",
+]
+"""What a sandbox may keep a cell from: reaching the network, reading or writing the host's files,
+running other programs, seeing the host's environment or memory, signalling other processes, and
+taking memory, processor time or processes without end; and whether a cell over its time is ended
+for certain."""
+
+GUARANTEES: tuple[Guarantee, ...] = get_args(Guarantee)
+
+
 class Sandbox(ABC):
     """A place to run cells; a cheap description that starts nothing until `open`."""
+
+    def guarantees(self) -> Mapping[Guarantee, str | None]:
+        """What this sandbox guarantees on this machine: the means, or None where it does not.
+
+        Every guarantee is a key. What is claimed here is shown by an attack that fails.
+        """
+        return dict.fromkeys(GUARANTEES)
 
     @abstractmethod
     def open(self) -> Transport:
