@@ -38,7 +38,8 @@ from langchain_replm._effects import (
 from langchain_replm._requests import Call, lane_of, root_kwargs, setup_maker, stream_kwargs
 from langchain_replm._tracing import call_config
 from langchain_replm.events import RLMEvent, preview
-from langchain_replm.state import SCOPE_KEY
+from langchain_replm.state import SCOPE_KEY, read_trajectory
+from langchain_replm.types import total
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +78,7 @@ class Node(Runnable["RLMState", "Command[str]"]):
         **_: Any,
     ) -> Command[str]:
         """Run the node, waiting."""
-        scope: RunScope = (config or {})["configurable"][SCOPE_KEY]
+        scope = _scope_of(input, config)
         update = self.function(input, scope)
         if isinstance(update, Generator):
             update = drive(update, scope)
@@ -90,11 +91,20 @@ class Node(Runnable["RLMState", "Command[str]"]):
         **_: Any,
     ) -> Command[str]:
         """Run the node, awaiting."""
-        scope: RunScope = (config or {})["configurable"][SCOPE_KEY]
+        scope = _scope_of(input, config)
         update = self.function(input, scope)
         if isinstance(update, Generator):
             update = await adrive(update, scope)
         return Command(update=update, goto=self.leads_to(update))
+
+
+def _scope_of(state: RLMState, config: RunnableConfig | None) -> RunScope:
+    """The scope of this call of the graph; a resumed run is charged with what it has spent."""
+    scope: RunScope = (config or {})["configurable"][SCOPE_KEY]
+    if scope.resumed:
+        scope.resumed = False
+        scope.budget.restore(total(read_trajectory(state)).sub_calls)
+    return scope
 
 
 def drive(flow: Generator[Effect, Any, dict[str, Any]], scope: RunScope) -> dict[str, Any]:

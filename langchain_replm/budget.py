@@ -17,16 +17,10 @@ class Budget:
     tasks and children can spend more than the limit.
     """
 
-    def __init__(self, config: RLMConfig, *, sub_calls: int = 0) -> None:
-        """Start a ledger.
-
-        Args:
-            config: Where the ceilings stand.
-            sub_calls: Calls already made, when a run is resumed.
-        """
+    def __init__(self, config: RLMConfig) -> None:
         self.max_sub_calls = config.max_sub_calls
         self._lock = threading.Lock()
-        self._sub_calls = sub_calls
+        self._sub_calls = 0
         self._refused = 0
 
     def admit(self, wanted: int) -> int:
@@ -36,6 +30,11 @@ class Budget:
             self._sub_calls += admitted
             self._refused += wanted - admitted
             return admitted
+
+    def restore(self, sub_calls: int) -> None:
+        """Charge what a run had spent before it was resumed."""
+        with self._lock:
+            self._sub_calls += sub_calls
 
     @property
     def sub_calls(self) -> int:

@@ -256,7 +256,8 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
     def _enter(self, given: Any, scope: RunScope) -> Any:
         """Check the input, put the context away, start the worker, and return the graph's input."""
         if given is None or not isinstance(given, dict):
-            return given  # a resume: the state has everything
+            scope.resumed = True
+            return given  # the state has everything
         query = check_query(given.get("query"))
         if "context" not in given:
             msg = 'The input has no "context". Pass {"query": ..., "context": ...}.'

@@ -161,6 +161,8 @@ class RunScope:
     lanes: Lanes
     depth: int = 0
     parent: RunScope | None = None
+    resumed: bool = False
+    """The call goes on with a run that another call began."""
     handle: ContextHandle | None = None
     """The context that this call has put into the store."""
     write: Callable[[Any], None] = lambda _: None

@@ -100,6 +100,18 @@ def test_a_resume_in_another_graph_needs_the_context_store() -> None:
         forgetful.compile(checkpointer=saver).invoke(None, config)
 
 
+def test_a_resumed_run_is_charged_with_what_it_had_spent() -> None:
+    root = scripted(cell("r = llm_query_batch(list('abc'))"), cell("s = llm_query_batch(list('abc'))"),
+                    cell("FINAL(sum(isinstance(x, str) for x in r + s))"))  # fmt: skip
+    builder = build_rlm_graph(root, sub_model=scripted("ok"), config=RLMConfig(max_sub_calls=4))
+    graph = builder.compile(checkpointer=InMemorySaver(), interrupt_after=["truncate"])
+    config: Any = {"configurable": {"thread_id": "1"}}
+    graph.invoke({"query": "q", "context": "text"}, config)
+    graph.invoke(None, config)
+    result = graph.invoke(None, config)
+    assert (result["answer"], result["stop_reason"]) == ("4", "max_sub_calls")
+
+
 def test_a_second_query_on_a_thread_starts_anew() -> None:
     root = scripted(cell("FINAL('first')"), cell("FINAL('second')"))
     graph = create_rlm_graph(root, checkpointer=InMemorySaver())

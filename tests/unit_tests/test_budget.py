@@ -33,4 +33,6 @@ def test_threads_together_never_get_more_than_the_limit() -> None:
 
 
 def test_a_resumed_run_starts_with_what_was_spent() -> None:
-    assert Budget(RLMConfig(max_sub_calls=5), sub_calls=4).admit(3) == 1
+    budget = Budget(RLMConfig(max_sub_calls=5))
+    budget.restore(4)
+    assert budget.admit(3) == 1

@@ -1,4 +1,4 @@
-"""Doubles for tests of code that uses this package."""
+"""A chat model that says what it was told to say."""
 
 from __future__ import annotations
 

@@ -1,0 +1,26 @@
+"""Every sandbox of ours passes the standard tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from langchain_replm.sandbox.local import LocalSandbox
+from langchain_replm.sandbox.process import ProcessSandbox
+from langchain_replm.testing import SandboxStandardTests
+
+pytestmark = pytest.mark.usefixtures("nothing_left_behind")
+
+
+class TestRestricted(SandboxStandardTests):
+    def make_sandbox(self) -> ProcessSandbox:
+        return ProcessSandbox(policy="restricted")
+
+
+class TestSubprocess(SandboxStandardTests):
+    def make_sandbox(self) -> ProcessSandbox:
+        return ProcessSandbox(policy="subprocess")
+
+
+class TestLocal(SandboxStandardTests):
+    def make_sandbox(self) -> LocalSandbox:
+        return LocalSandbox()
