@@ -35,7 +35,14 @@ from langchain_replm._effects import (
     StartCalls,
     Worked,
 )
-from langchain_replm._requests import Call, lane_of, root_kwargs, setup_maker, stream_kwargs
+from langchain_replm._requests import (
+    Call,
+    lane_of,
+    root_kwargs,
+    root_model,
+    setup_maker,
+    stream_kwargs,
+)
 from langchain_replm._tracing import call_config
 from langchain_replm.events import RLMEvent, preview
 from langchain_replm.state import SCOPE_KEY, read_trajectory
@@ -45,7 +52,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
-    from langchain_core.language_models import BaseChatModel
     from langchain_core.runnables import RunnableConfig
 
     from langchain_replm._effects import Effect
@@ -153,10 +159,15 @@ class _Performer:
     def __init__(self, scope: RunScope) -> None:
         self.scope = scope
         self.outcomes: deque[CallOutcome] = deque()
+        self.failure: BaseException | None = None
+        """What ended a call without an outcome: an interrupt, a cancel, a fault of ours."""
         if scope.parent is None:
             scope.write = get_stream_writer()
 
     def drain(self) -> list[CallOutcome]:
+        """The outcomes that have arrived; what is no outcome is raised into the node."""
+        if self.failure is not None:
+            raise self.failure
         drained = []
         while self.outcomes:
             drained.append(self.outcomes.popleft())
@@ -185,10 +196,6 @@ class _Performer:
                     options.on_event(event)
                 except Exception:
                     logger.exception("on_event failed for %s; the run goes on", event.type)
-
-    def root_model(self) -> BaseChatModel:
-        settings = self.scope.settings
-        return settings.root_model if self.scope.depth == 0 else settings.sub_model
 
     def token(self, effect: CallRootModel, chunk: AIMessageChunk) -> None:
         text = chunk.text
@@ -231,9 +238,10 @@ class _Waiter(_Performer):
                 exchanged = self.scope.keeper.exchange(data, timeout_seconds)
                 return Worked(exchanged, self.drain())
             case AwaitCalls():
-                self._arrived.wait()
-                self._arrived.clear()
-                return self.drain()
+                while not (outcomes := self.drain()):
+                    self._arrived.wait()
+                    self._arrived.clear()
+                return outcomes
             case OpenSession(context):
                 return self.scope.keeper.opening(setup_maker(self.scope, context)).result()
             case Restart(context):
@@ -245,7 +253,7 @@ class _Waiter(_Performer):
         """Nothing is left behind: `Lanes` cancels what has not begun."""
 
     def _call_root(self, effect: CallRootModel) -> RootReply:
-        model, started = self.root_model(), time.monotonic()
+        model, started = root_model(self.scope), time.monotonic()
         kwargs = root_kwargs(self.scope.settings.config)
         config = self.root_config(effect)
         try:
@@ -267,11 +275,16 @@ class _Waiter(_Performer):
             future = pool.submit(copy_context().run, self._call, request, effect.iteration)
             future.add_done_callback(self._done)
 
-    def _done(self, future: Any) -> None:
-        if not future.cancelled():
+    def _done(self, future: Future[CallOutcome]) -> None:
+        if future.cancelled():
+            return
+        failure = future.exception()
+        if failure is None:
             self.outcomes.append(future.result())
-            self._arrived.set()
-            self.scope.keeper.wake()
+        else:
+            self.failure = failure
+        self._arrived.set()
+        self.scope.keeper.wake()
 
     def _call(self, request: CallRequest, iteration: int) -> CallOutcome:
         started = time.monotonic()
@@ -289,7 +302,7 @@ class _Awaiter(_Performer):
     def __init__(self, scope: RunScope) -> None:
         super().__init__(scope)
         self._arrived = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[CallOutcome]] = set()
 
     async def perform(self, effect: Effect) -> Any:  # noqa: PLR0911 - a table of effects
         keeper = self.scope.keeper
@@ -304,9 +317,10 @@ class _Awaiter(_Performer):
                 exchanged = await _await(keeper.submit(keeper.exchange, data, timeout_seconds))
                 return Worked(exchanged, self.drain())
             case AwaitCalls():
-                await self._arrived.wait()
-                self._arrived.clear()
-                return self.drain()
+                while not (outcomes := self.drain()):
+                    await self._arrived.wait()
+                    self._arrived.clear()
+                return outcomes
             case OpenSession(context):
                 return await _await(keeper.opening(setup_maker(self.scope, context)))
             case Restart(context):
@@ -316,13 +330,14 @@ class _Awaiter(_Performer):
 
     async def close(self) -> None:
         """Cancel what still runs, and wait until it has ended."""
-        for task in self._tasks:
+        running = list(self._tasks)
+        for task in running:
             task.cancel()
-        if self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        if running:
+            await asyncio.gather(*running, return_exceptions=True)
 
     async def _call_root(self, effect: CallRootModel) -> RootReply:
-        model, started = self.root_model(), time.monotonic()
+        model, started = root_model(self.scope), time.monotonic()
         kwargs = root_kwargs(self.scope.settings.config)
         config = self.root_config(effect)
         try:
@@ -343,21 +358,28 @@ class _Awaiter(_Performer):
         for request in effect.requests:
             task = asyncio.create_task(self._call(request, effect.iteration))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._done)
 
-    async def _call(self, request: CallRequest, iteration: int) -> None:
+    def _done(self, task: asyncio.Task[CallOutcome]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            self.failure = asyncio.CancelledError()
+        elif (failure := task.exception()) is not None:
+            self.failure = failure
+        else:
+            self.outcomes.append(task.result())
+        self._arrived.set()
+        self.scope.keeper.wake()
+
+    async def _call(self, request: CallRequest, iteration: int) -> CallOutcome:
         async with self.scope.lanes.semaphore(lane_of(request, self.scope)):
             started = time.monotonic()
             call = Call(self.scope, request, iteration)
             try:
                 result = await call.target.ainvoke(call.input, call.config, **call.kwargs)
             except Exception as error:  # noqa: BLE001 - a failed call is a value for the cell
-                outcome = call.failed(error, started)
-            else:
-                outcome = call.done(result, started)
-        self.outcomes.append(outcome)
-        self._arrived.set()
-        self.scope.keeper.wake()
+                return call.failed(error, started)
+            return call.done(result, started)
 
 
 def _await(future: Future[T]) -> asyncio.Future[T]:

@@ -61,6 +61,17 @@ def stream_kwargs(model: BaseChatModel, kwargs: dict[str, Any]) -> dict[str, Any
     return kwargs
 
 
+def error_text(error: BaseException | None) -> str:
+    """What a model may read of a failure: short, and fit to be sent."""
+    text = encodable(f"{type(error).__name__}: {error}")
+    return text if len(text) <= ERROR_CHARS else text[: ERROR_CHARS - 1] + "…"
+
+
+def root_model(scope: RunScope) -> BaseChatModel:
+    """The model that writes cells: in a child run it is the parent's sub-model."""
+    return scope.settings.root_model if scope.depth == 0 else scope.settings.sub_model
+
+
 def lane_of(request: CallRequest, scope: RunScope) -> str:
     """Which lane bounds a call; see `Lanes`."""
     if runs_child(request, scope):
@@ -137,12 +148,9 @@ class Call:
         """
         if isinstance(error, GraphBubbleUp):
             raise error
-        text = encodable(f"{type(error).__name__}: {error}")
-        if len(text) > ERROR_CHARS:
-            text = text[: ERROR_CHARS - 1] + "…"
         return CallOutcome(
             request=self._request,
-            error=text,
+            error=error_text(error),
             sub_calls=0 if self._request.kind == "tool" else 1,
             elapsed_seconds=time.monotonic() - started,
         )
@@ -152,7 +160,7 @@ class Call:
             kind = type(message).__name__
             error = f"the model returned a {kind}, not an AIMessage"
             return CallOutcome(request=self._request, error=error, elapsed_seconds=elapsed)
-        name = message.response_metadata.get("model_name") or _name_of(self.target)
+        name = message.response_metadata.get("model_name") or name_of(self.target)
         usage: dict[str, UsageMetadata] = {}
         if message.usage_metadata is not None:
             usage[name] = message.usage_metadata
@@ -205,7 +213,7 @@ def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _name_of(model: Any) -> str:
+def name_of(model: Any) -> str:
     for attribute in ("model_name", "model"):
         name = getattr(model, attribute, None)
         if isinstance(name, str) and name:

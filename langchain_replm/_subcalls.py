@@ -172,8 +172,13 @@ class SubCallDesk:
         start = [request for request in wanted if id(request) not in refused]
         return Admission(start=start, call=call)
 
-    def settle(self, outcome: CallOutcome) -> tuple[SubCall, list[OpenCall]]:
-        """Record what came of a call, and return it with the requests that it touched."""
+    def settle(self, outcome: CallOutcome) -> tuple[list[SubCall], list[OpenCall]]:
+        """Record what came of a call.
+
+        Returns:
+            Its record and those of the identical calls that waited for it, and the requests of
+            which slots were filled.
+        """
         request = outcome.request
         record = _record(
             request,
@@ -189,13 +194,14 @@ class SubCallDesk:
         touched = {request.call_id: self._fill(request, record)}
         key = self._key(request)
         if key is None:
-            return record, list(touched.values())
+            return [record], list(touched.values())
         if record.status == "ok":
             self._cache.put(key, record)
         self._leaders.pop(key, None)
-        for follower in self._followers.pop(key, []):
+        followers = self._followers.pop(key, [])
+        for follower in followers:
             touched[follower.call_id] = self._fill(follower, _as_hit(record))
-        return record, list(touched.values())
+        return [record, *(_as_hit(record) for _ in followers)], list(touched.values())
 
     def close(self, call: OpenCall) -> HostCall:
         """Take a complete call off the desk."""

@@ -267,7 +267,9 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
         self.settings.context_store.put(handle, context)
         scope.handle = handle
         scope.keeper.opening(setup_maker(scope, handle))
-        return _fresh_state(query, handle)
+        claims = self.settings.sandbox.guarantees()
+        missing = [name for name, means in claims.items() if means is None]
+        return _fresh_state(query, handle) | {"sandbox_missing": missing}
 
     def _leave(self, scope: RunScope, config: RunnableConfig | None) -> None:
         if scope.parent is None:

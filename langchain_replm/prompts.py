@@ -197,9 +197,10 @@ def messages_for(system: str, first: str, past: Iterable[Iteration]) -> list[Bas
     """
     messages: list[BaseMessage] = [SystemMessage(system), HumanMessage(first)]
     for step in past:
-        if step.error is not None:
+        if step.error is None:
+            messages.append(AIMessage(step.reply or "(no text)"))
+        elif step.observation is None:
             continue  # the failed call left nothing that the model could read
-        messages.append(AIMessage(step.reply or "(no text)"))
         messages.append(HumanMessage(step.observation or ""))
     return messages
 

@@ -60,6 +60,7 @@ class RLMOutput(TypedDict, total=False):
     stop_reason: StopReason
     trajectory: list[dict[str, Any]]
     variables: dict[str, str]
+    sandbox_missing: list[str]
     elapsed_seconds: float
 
 
@@ -84,6 +85,7 @@ class RLMState(TypedDict, total=False):
     """A limit was met; the next reply is the closing one."""
     answer: str | None
     stop_reason: StopReason | None
+    sandbox_missing: list[str]
     elapsed_seconds: float
 
 
@@ -219,6 +221,7 @@ def make_response(state: Mapping[str, Any], config: RLMConfig) -> RLMResponse:
         cost=cost,
         elapsed_seconds=state.get("elapsed_seconds", 0.0),
         repl_variables=state.get("variables") or {},
+        sandbox_missing=tuple(state.get("sandbox_missing") or ()),
         trajectory=tuple(trajectory),
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.messages.ai import UsageMetadata, add_usage
-from pydantic import BaseModel, ConfigDict, computed_field
+from pydantic import BaseModel, ConfigDict, computed_field, model_validator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -217,7 +217,17 @@ class RLMResponse(Record):
     elapsed_seconds: float = 0.0
     repl_variables: dict[str, str] = {}
     """The variables at the end: name to a short summary."""
+    sandbox_missing: tuple[str, ...] = ()
+    """What the sandbox did not guarantee on this machine; names as in `Sandbox.guarantees`."""
     trajectory: tuple[Iteration, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _history_is_derived(cls, data: Any) -> Any:
+        """`to_dict` has the history for readers; it is made anew, not read back."""
+        if isinstance(data, dict) and "history" in data:
+            return {name: value for name, value in data.items() if name != "history"}
+        return data
 
     @computed_field  # type: ignore[prop-decorator]  # pydantic's documented order
     @property

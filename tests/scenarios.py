@@ -206,6 +206,7 @@ class Parent(TypedDict, total=False):
     stop_reason: str
     trajectory: list[Any]
     variables: dict[str, str]
+    sandbox_missing: list[str]
 
 
 def as_node(rlm: RLM) -> Any:

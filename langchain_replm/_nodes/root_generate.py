@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from langchain_replm._effects import CallRootModel, Emit, Flow, RootReply
+from langchain_replm._requests import error_text, name_of, root_model
 from langchain_replm._tools import tool_signature
 from langchain_replm.events import RLMEvent
 from langchain_replm.prompts import first_message, messages_for, system_prompt
@@ -45,7 +46,7 @@ def root_generate(state: RLMState, scope: RunScope) -> Flow:
     got: RootReply = yield CallRootModel(messages, iteration=number)
     if got.message is None:
         _give_up_if_hopeless(past, got, scope)
-    turn = _turn(number, got, closing=closing)
+    turn = _turn(number, got, scope, closing=closing)
     return {"turn": turn.model_dump()}
 
 
@@ -69,17 +70,19 @@ def _give_up_if_hopeless(past: list[Iteration], got: RootReply, scope: RunScope)
             break
         failures += 1
     replied = any(step.error is None for step in past)
-    if failures >= scope.settings.config.max_consecutive_errors and not replied and got.error:
+    most = scope.settings.config.max_consecutive_errors
+    # A child does not raise: what it has spent must reach the record of its parent.
+    if failures >= most and not replied and got.error is not None and scope.depth == 0:
         got.error.add_note(f"The root model failed {failures} times in a row and never replied.")
         raise got.error
 
 
-def _turn(number: int, got: RootReply, *, closing: bool) -> Turn:
+def _turn(number: int, got: RootReply, scope: RunScope, *, closing: bool) -> Turn:
     if got.message is None:
         return Turn(
             number=number,
             closing=closing,
-            error=f"{type(got.error).__name__}: {got.error}",
+            error=error_text(got.error),
             elapsed_seconds=got.elapsed_seconds,
         )
     message = got.message
@@ -88,7 +91,7 @@ def _turn(number: int, got: RootReply, *, closing: bool) -> Turn:
         number=number,
         closing=closing,
         reply=encodable(message.text),
-        model=message.response_metadata.get("model_name"),
+        model=message.response_metadata.get("model_name") or name_of(root_model(scope)),
         usage=message.usage_metadata,
         elapsed_seconds=got.elapsed_seconds,
         truncated=_was_cut_off(message),
@@ -99,5 +102,12 @@ def _turn(number: int, got: RootReply, *, closing: bool) -> Turn:
 def _was_cut_off(message: AIMessage) -> bool:
     """The provider says that the token limit ended the reply; names differ by provider."""
     told = message.response_metadata
-    ended = told.get("finish_reason") or told.get("stop_reason") or told.get("done_reason")
-    return str(ended).lower() in {"length", "max_tokens", "model_length"}
+    details = told.get("incomplete_details")
+    ended = [
+        details.get("reason") if isinstance(details, dict) else None,
+        *(told.get(name) for name in ("finish_reason", "stop_reason", "stopReason", "done_reason")),
+    ]
+    return any(str(reason).lower() in _CUT_OFF for reason in ended)
+
+
+_CUT_OFF = {"length", "max_tokens", "max_output_tokens", "model_length"}

@@ -111,9 +111,12 @@ class _Runner:
         reply there is no later one, so it counts.
         """
         assert turn.final is not None  # noqa: S101 - for the type checker; the caller has looked
-        if any(cell.status != "ok" or cell.answer for cell in self.cells):
+        if any(cell.answer for cell in self.cells):
             return False
-        return not turn.code or turn.final.kind == "var" or turn.closing
+        if turn.closing and turn.final.kind == "text":
+            return True
+        failed = any(cell.status != "ok" for cell in self.cells)
+        return not failed and (not turn.code or turn.final.kind == "var")
 
     def submit(self, final: FinalText) -> Step:
         """Resolve a text final in the REPL: a variable's value, or the text itself."""
@@ -126,7 +129,7 @@ class _Runner:
         service = _Service(self._scope, self._iteration, self._opened.session)
         cell: Cell = yield from service.run(code, data)
         self.cells.append(cell)
-        if service.lost is not None:
+        if service.lost is not None and cell.answer is None:
             self.restarted = service.lost
             self._opened = yield Restart(self._context)
             yield from self._replay()
@@ -137,7 +140,7 @@ class _Runner:
             self._opened.cells_executed += 1
             data = [session.execute(f"replay.{position}", cell.code)]
             replay = Replay(cell.host_calls)
-            left = self._scope.settings.config.sandbox_timeout
+            left, ended = self._scope.settings.config.sandbox_timeout, False
             while True:
                 event = session.next_event()
                 if isinstance(event, CellFinished):
@@ -147,15 +150,15 @@ class _Runner:
                         session.reply(event.call_id, replay.results(event.kind, event.items))
                     )
                     continue
-                got: Worked = yield Exchange(data, left)
-                data, left = [], left - got.exchanged.elapsed_seconds
-                session.receive(got.exchanged.data, eof=got.exchanged.eof)
-                if got.exchanged.eof or left <= 0:
+                if ended or left <= 0:
                     msg = (
                         f"The REPL could not be rebuilt: cell {position} of {len(self._finished)} "
                         "did not finish when it was run again."
                     )
                     raise SandboxError(msg)
+                got: Worked = yield Exchange(data, left)
+                data, left, ended = [], left - got.exchanged.elapsed_seconds, got.exchanged.eof
+                session.receive(got.exchanged.data, eof=ended)
 
 
 class _Service:
@@ -201,11 +204,11 @@ class _Service:
             event = self._session.next_event()
             if isinstance(event, CellFinished):
                 return event
-            if isinstance(event, CallRequested):
-                yield from self._admit(event)
-            elif self._eof:
+            if self._eof:
                 self.lost = "its worker died"
                 return None
+            if isinstance(event, CallRequested):
+                yield from self._admit(event)
             elif not self._desk.waiting and self._used >= self._limit:
                 return (yield from self._stop())
             else:
@@ -259,8 +262,10 @@ class _Service:
         self._reply_if_complete(admission.call)
 
     def _settle(self, outcome: CallOutcome) -> Step:
-        record, touched = self._desk.settle(outcome)
-        yield self._emit_call("sub_call_end", record)
+        records, touched = self._desk.settle(outcome)
+        for record in records:
+            kind = "sub_call_cache_hit" if record.cached else "sub_call_end"
+            yield self._emit_call(kind, record)
         for call in touched:
             self._reply_if_complete(call)
 
@@ -303,10 +308,12 @@ class _Service:
         if finished is None:
             status = "timeout" if timed_out else "died"
             return Cell(status=status, error=self._why_ended(), **common)
-        if finished.status == "interrupted":
+        if finished.status == "interrupted" and timed_out:
             common |= {"status": "timeout", "error": self._why_ended()}
         else:
-            common |= {"status": finished.status, "error": finished.error}
+            failed = finished.status != "ok"
+            common |= {"status": "error" if failed else "ok"}
+            common |= {"error": finished.error or ("The cell failed." if failed else None)}
         return Cell(
             output_head=finished.output_head,
             output_tail=finished.output_tail,

@@ -48,14 +48,13 @@ def truncate(state: RLMState, scope: RunScope) -> Flow:
     observation = None
     if stop_reason is None:
         limit = _limit_met(turn, scope)
-        observation = _observation(turn, scope)
         if limit is not None and scope.settings.config.exit_behavior == "error":
             stop_reason = limit
         elif limit is not None:
             update["limit"] = limit
-            observation += "\n\n" + closing_request(limit)
-        else:
-            observation += "\n\n" + _budget_line(turn, scope)
+            observation = _join(_observation(turn, scope), closing_request(limit))
+        elif turn.error is None:  # a failed call is simply made again
+            observation = _join(_observation(turn, scope), _budget_line(turn, scope))
     if stop_reason is not None:
         observation = None
         update |= {"answer": answer, "stop_reason": stop_reason}
@@ -115,7 +114,11 @@ def _observation(turn: Turn, scope: RunScope) -> str:
         parts.append(RESTARTED.replace("{reason}", turn.restarted))
     if turn.final is not None and turn.code and turn.final.kind == "text":
         parts.append(FINAL_WITH_CELLS)
-    return "\n\n".join(parts)
+    return _join(*parts)
+
+
+def _join(*parts: str) -> str:
+    return "\n\n".join(part for part in parts if part)
 
 
 def _budget_line(turn: Turn, scope: RunScope) -> str:

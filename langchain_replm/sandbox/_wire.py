@@ -54,6 +54,12 @@ MAX_STRUCTURE: Final = 1_000_000
 """Security limit: brackets, commas and colons of one message, outside of strings. 16 MiB of
 `[[],[],` would become half a gigabyte of Python objects; a million values stay below 100 MB."""
 
+MAX_NAMES: Final = 300
+"""Security limit: variables that one cell may be said to have changed or removed."""
+
+MAX_SUMMARY_CHARS: Final = 300
+"""Security limit: length of a variable's name or summary."""
+
 _UNCOUNTED_BYTES: Final = 256 * 1024
 """Below this size a message cannot hold enough structure to hurt, and is not counted."""
 
@@ -548,6 +554,10 @@ class Session:
                     f"The worker's {name} has {len(text):,} characters; at most {most:,} may come."
                 )
                 raise ProtocolError(msg)
+        if message["output_chars"] < len(message["output_head"]) + len(message["output_tail"]):
+            msg = "The worker's output is longer than it says."
+            raise ProtocolError(msg)
+        _check_names(message["changed"], message["removed"])
         # Late replies are few; a hostile worker must not make us remember them without end.
         if len(self._abandoned) > limits.outstanding_calls:
             self._abandoned.clear()
@@ -564,6 +574,18 @@ class Session:
             removed=tuple(message["removed"]),
             answer=Answer(text=answer["text"], is_json=answer["json"]) if answer else None,
         )
+
+
+def _check_names(changed: Mapping[str, str], removed: Sequence[str]) -> None:
+    """Security limit: what the root model is shown about variables is short."""
+    if len(changed) + len(removed) > MAX_NAMES or any(
+        len(text) > MAX_SUMMARY_CHARS for item in changed.items() for text in item
+    ):
+        msg = "The worker's list of variables is too long."
+        raise ProtocolError(msg)
+    if any(len(name) > MAX_SUMMARY_CHARS for name in removed):
+        msg = "The worker's list of removed variables is too long."
+        raise ProtocolError(msg)
 
 
 def _utf8_bytes(text: str) -> int:

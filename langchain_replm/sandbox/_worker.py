@@ -1,8 +1,10 @@
 """The worker: reads cells from one descriptor, runs them, writes what came of it to another.
 
-Started as `python ... _worker.py READ_FD WRITE_FD` it is a program of its own that needs nothing
-but the standard library and its two sibling files, so that any launcher can start it: a plain
-child, a container, another machine. With `serve` it runs inside the host's process (mode "none").
+Started as `python ... _worker.py READ_FD WRITE_FD [JAIL]` it is a program of its own that needs
+nothing but the standard library and its sibling files, so that any launcher can start it: a plain
+child, a container, another machine. JAIL is a JSON object, see `_jail.apply`; without it the
+launcher has built the wall itself. With `Local` the program runs inside the host's process (mode
+"none").
 
 The wire is described in `_wire.py`. Two threads: one reads frames and hands replies to the threads
 that wait for them; the other, the main thread of the program, runs cells. The first one also ends
@@ -291,16 +293,27 @@ def _read_context(link: Link, shape: dict[str, Any]) -> Any:
     return items
 
 
-def harden(setup: dict[str, Any]) -> None:
-    """Give up what cells must not have.
+def harden(setup: dict[str, Any], jail: dict[str, Any]) -> None:
+    """Give up what cells must not have; a worker that cannot do so ends here.
 
-    The seam for the jail of the operating system: called in the program's only thread, after the
-    imports and the loading of the context, before the first other thread and before "ready".
+    Called in the program's only thread, after the imports and the loading of the context, before
+    the first other thread and before "ready".
     """
+    _jail = _load("_jail")
+    del sys.modules["_jail"]
+    _jail.apply(jail, setup["context"]["bytes"])
+    # From here on nothing reaches the host but frames.
+    os.dup2(1, 2)
 
 
-def _open_session(link: Link, shared: dict[str, Any], *, in_process: bool) -> _worker_repl.Repl:
-    """Read the setup and the context, and build the REPL."""
+def _open_session(
+    link: Link,
+    shared: dict[str, Any],
+    *,
+    in_process: bool,
+    jail: dict[str, Any] | None = None,
+) -> _worker_repl.Repl:
+    """Read the setup and the context, build the REPL, and go to jail if there is to be one."""
     setup = link.read_message()
     given: dict[str, Any] = {}
     if setup["context"]["kind"] != "none":
@@ -312,8 +325,12 @@ def _open_session(link: Link, shared: dict[str, Any], *, in_process: bool) -> _w
     repl = _worker_repl.Repl(setup, given, link.call, in_process=in_process)
     link.repl = repl
     repl.abandon_calls = link.abandon_calls
-    if not in_process:
-        harden(setup)
+    if jail is not None:
+        try:
+            harden(setup, jail)
+        except Exception as error:  # noqa: BLE001 - whatever it is, no cell may run
+            os.write(2, f"{type(error).__name__}: {error}".encode()[:2000])
+            os._exit(1)
     return repl
 
 
@@ -341,6 +358,7 @@ class Local:
         self._shared = shared
         self._lock = allocate_lock()
         self._thread: int | None = None
+        self._sent = False
         self._repl: _worker_repl.Repl | None = None
 
     def serve(self) -> None:
@@ -363,7 +381,7 @@ class Local:
         with self._lock:
             if self._thread is None or self._repl is None:
                 return False
-            self._repl.interrupted = True
+            self._repl.interrupted = self._sent = True
             thread = ctypes.c_ulong(self._thread)
             ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(KeyboardInterrupt))
         # A thread that waits for a reply takes no step of Python.
@@ -377,20 +395,23 @@ class Local:
 
     def _conduct(self, body: Callable[[], None]) -> None:
         """Run a cell so that an injected exception cannot come out of it late."""
-        import ctypes  # noqa: PLC0415 - only needed here
         from _thread import get_ident  # noqa: PLC0415
         from contextlib import suppress  # noqa: PLC0415
 
         try:
             with self._lock:
-                self._thread = get_ident()
+                self._thread, self._sent = get_ident(), False
             body()
         finally:
             # An exception on its way may come between any two steps, here too.
             while self._thread is not None:
                 with suppress(KeyboardInterrupt), self._lock:
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(get_ident()), None)
                     self._thread = None
+            # One that is sent but has not come is taken in by a loop. It is not called back with
+            # NULL: on CPython 3.11 that leaves a flag set with which every tracer hangs.
+            with suppress(KeyboardInterrupt):
+                for _ in range(1_000 if self._sent else 0):
+                    pass
 
 
 def main() -> None:
@@ -400,13 +421,16 @@ def main() -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     read_fd, write_fd = int(sys.argv[1]), int(sys.argv[2])
+    jail = json.loads(sys.argv[3]) if len(sys.argv) > 3 else None  # noqa: PLR2004 - see above
     # Programs that a cell may start must not hold the wire open.
     os.set_inheritable(read_fd, False)
     os.set_inheritable(write_fd, False)
-    sys.argv[:] = [""]
+    sys.argv[:] = sys.orig_argv[:] = [""]
+    if jail is not None:
+        _hold_lifeline(jail["lifeline"])
     link = Link(read_fd, write_fd)
     try:
-        repl = _open_session(link, {}, in_process=False)
+        repl = _open_session(link, {}, in_process=False, jail=jail)
         signal.signal(signal.SIGINT, repl.on_interrupt)
         start_new_thread(_control_process, (link,))
         link.send({"type": "ready", "version": WIRE_VERSION, "python": sys.version})
@@ -414,6 +438,29 @@ def main() -> None:
     except (GoneError, OSError):
         pass
     os._exit(0)
+
+
+def _hold_lifeline(fd: int) -> None:
+    """Let the kernel kill us when the host is gone, even inside of C code that never returns.
+
+    Only the host holds the other end of this pipe, and nobody writes to it. Not PR_SET_PDEATHSIG:
+    that fires when the *thread* of the host that started us ends. Where signals cannot be chosen
+    like this (macOS), the control thread is what ends us.
+    """
+    import fcntl  # noqa: PLC0415 - only where there is a lifeline
+
+    os.set_inheritable(fd, False)
+    if not hasattr(fcntl, "F_SETSIG"):
+        return
+    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(fd, fcntl.F_SETSIG, 9)
+    fcntl.fcntl(fd, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+    try:
+        # The host may have died before the signal was armed: an end of file, then.
+        os.read(fd, 1)
+        os._exit(1)
+    except BlockingIOError:
+        pass
 
 
 def _control_process(link: Link) -> None:

@@ -12,12 +12,15 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_replm.errors import SandboxError
 from langchain_replm.sandbox import _worker
-from langchain_replm.sandbox.base import Sandbox
+from langchain_replm.sandbox.base import GUARANTEES, Guarantee, Sandbox
 from langchain_replm.sandbox.process import Pipes, PipeTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class LocalTransport(PipeTransport):
@@ -69,6 +72,10 @@ class LocalSandbox(Sandbox):
     def describe(self) -> str:
         """Say what cells may do here."""
         return "Cells run with all of Python and the installed packages in the caller's process."
+
+    def guarantees(self) -> Mapping[Guarantee, str | None]:
+        """Guarantee nothing: a cell is part of this process, and a thread cannot be killed."""
+        return dict.fromkeys(GUARANTEES)
 
     def open(self) -> LocalTransport:
         """Start a worker.

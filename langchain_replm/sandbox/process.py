@@ -1,4 +1,7 @@
-"""Cells in a child process: start it, talk to it over two private pipes, end it for certain.
+"""Cells in a jailed child process: start it, talk to it over private pipes, end it for certain.
+
+The jail itself is `_jail.py`, which the worker applies to itself; what it gives on this machine is
+learned from a probe, a process that goes to the same jail and says how that went.
 
 Rules:
 
@@ -10,6 +13,8 @@ Rules:
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import selectors
 import signal
@@ -20,15 +25,62 @@ import time
 import weakref
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from langchain_replm.errors import ConfigurationError, SandboxError
-from langchain_replm.sandbox.base import Exchanged, Sandbox, Transport
+from langchain_replm.sandbox._policy import ALLOWED_MODULES
+from langchain_replm.sandbox.base import GUARANTEES, Exchanged, Guarantee, Sandbox, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+logger: Final = logging.getLogger("langchain_replm")
 
 WORKER: Final = Path(__file__).with_name("_worker.py")
+JAIL: Final = Path(__file__).with_name("_jail.py")
+
+JAIL_LAYERS: Final = (
+    "rlimits",
+    "namespaces",
+    "capabilities",
+    "uid",
+    "landlock",
+    "sealed",
+    "seccomp",
+)
+
+PRELOADED: Final = (
+    *ALLOWED_MODULES,
+    *(f"encodings.{name}" for name in ("cp1252", "latin_1", "utf_16", "utf_32", "utf_8_sig")),
+    *(f"concurrent.futures.{name}" for name in ("thread", "process")),
+    "_strptime",
+    "_pydecimal",
+    "numpy.linalg",
+    "numpy.random",
+    "numpy.fft",
+    "pandas",
+)
+"""What a worker imports before it is sealed, where files can only be refused as a whole."""
+
+PROBE_SECONDS: Final = 30.0
+"""A probe takes as long as the start of a worker, some 30 ms; sealed, with pandas, 300 ms."""
+
+STDERR_BYTES: Final = 4096
+"""Most that a worker which failed to start may say."""
+
+REAL_TIMEOUT: Final = "SIGKILL"
+"""A cell over its time is interrupted, and then its process group is killed."""
+
+MIN_MEMORY_BYTES: Final = 512 * 1024 * 1024
+"""The room that every worker has beside its context; numpy and a thread pool need most of it."""
+
+NO_LIFELINE: Final = -1
+"""A probe ends by itself."""
+
+ADVICE: Final = (
+    "Use sandbox mode 'docker' or 'monty', or, for model code that you trust with all that your "
+    "user may do, ProcessSandbox(isolation='process')."
+)
 
 READ_BYTES: Final = 256 * 1024
 MAX_READ_BYTES: Final = 1024 * 1024
@@ -218,12 +270,52 @@ class PipeTransport(Transport):
         return False
 
 
+class _SidePipes:
+    """The lifeline, which the worker dies of when it closes, and the worker's last words."""
+
+    def __init__(self) -> None:
+        self.lifeline, self._hold = os.pipe()
+        try:
+            self._words, self.stderr = os.pipe()
+        except OSError:
+            self.hand_over()
+            os.close(self._hold)
+            raise
+        self._lock = threading.Lock()
+        self._is_closed = False
+        os.set_blocking(self._words, False)
+
+    def hand_over(self) -> None:
+        """Close the worker's ends, once the worker has them."""
+        os.close(self.lifeline)
+        if hasattr(self, "stderr"):
+            os.close(self.stderr)
+
+    def last_words(self) -> str:
+        """Give what the worker wrote to its standard error before its first cell."""
+        with self._lock, suppress(OSError):
+            if not self._is_closed:
+                return os.read(self._words, STDERR_BYTES).decode("utf-8", "replace").strip()
+        return ""
+
+    def close(self) -> None:
+        """Close our ends, once."""
+        with self._lock:
+            if not self._is_closed:
+                self._is_closed = True
+                os.close(self._hold)
+                os.close(self._words)
+
+
 class _Child:
     """A worker process and its pipes, and the one way in which both end."""
 
-    def __init__(self, process: subprocess.Popen[bytes], pipes: Pipes) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], pipes: Pipes, side_pipes: _SidePipes
+    ) -> None:
         self.process = process
         self.pipes = pipes
+        self.side_pipes = side_pipes
         self._owner = os.getpid()
         self._lock = threading.Lock()
 
@@ -244,8 +336,10 @@ class _Child:
         if os.getpid() != self._owner:
             # Popen's destructor would wait for a process that is not our child.
             self.process.returncode = 0
+            self.side_pipes.close()
             return
         self.signal(signal.SIGKILL, group=True)
+        self.side_pipes.close()
         with suppress(subprocess.TimeoutExpired), self._lock:
             self.process.wait(timeout=REAP_SECONDS)
 
@@ -261,6 +355,7 @@ class ProcessTransport(PipeTransport):
     def __init__(self, child: _Child) -> None:
         super().__init__(child.pipes)
         self._child = child
+        self._has_spoken = False
         # Runs when the transport is forgotten, and at exit at the latest.
         self._finalizer = weakref.finalize(self, child.end)
 
@@ -268,6 +363,21 @@ class ProcessTransport(PipeTransport):
     def pid(self) -> int:
         """The worker's process id."""
         return self._child.process.pid
+
+    def exchange(self, data: Iterable[bytes], timeout_seconds: float | None) -> Exchanged:
+        """Send and receive; see `Transport.exchange`.
+
+        Raises:
+            SandboxError: The worker ended before its first message and has said why.
+        """
+        done = super().exchange(data, timeout_seconds)
+        self._has_spoken = self._has_spoken or bool(done.data)
+        if done.eof and not self._has_spoken and not self._is_ended:
+            words = self._child.side_pipes.last_words()
+            if words:
+                msg = f"The sandbox worker could not be started: {words}"
+                raise SandboxError(msg)
+        return done
 
     def interrupt(self) -> bool:
         """Send `SIGINT`; a worker without a running cell ignores it."""
@@ -286,19 +396,101 @@ class ProcessTransport(PipeTransport):
         self._finalizer.detach()
 
 
+class _Probes:
+    """What the jail gives on this machine, learned once per process and configuration.
+
+    No locks: two threads may probe at once and learn the same, and a forked host cannot inherit a
+    lock that nobody will ever release.
+    """
+
+    def __init__(self) -> None:
+        self._reports: dict[tuple[str, ...], dict[str, Any]] = {}
+        self._said: dict[str, object] = {}
+
+    def report(self, command: tuple[str, ...]) -> dict[str, Any]:
+        """Give the report of a probe: `guarantees`, `missing`, and `error` if there is no jail."""
+        if command not in self._reports:
+            try:
+                self._reports[command] = _probe(command)
+            except (OSError, ValueError, subprocess.SubprocessError) as error:
+                # Not kept: the machine may only have been busy.
+                text = f"the probe of the jail failed ({type(error).__name__}: {error})"
+                return {"guarantees": {}, "missing": {"jail": text}, "error": text}
+        return self._reports[command]
+
+    def say_once(self, level: int, message: str) -> None:
+        """Log a message, unless it was logged before."""
+        token = object()
+        if self._said.setdefault(message, token) is token:
+            logger.log(level, "%s", message)
+
+
+_PROBES: Final = _Probes()
+
+
+def _probe(command: tuple[str, ...]) -> dict[str, Any]:
+    done = subprocess.run(  # noqa: S603 - our own program, nothing of the user's
+        command,
+        env=ENVIRONMENT,
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=PROBE_SECONDS,
+        check=False,
+        start_new_session=True,
+    )
+    if done.returncode:
+        words = done.stderr[-STDERR_BYTES:].decode("utf-8", "replace").strip()
+        msg = f"it ended with {done.returncode}: {words}"
+        raise subprocess.SubprocessError(msg)
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
 class ProcessSandbox(Sandbox):
-    """Cells run in a child process of their own.
+    """Cells run in a child process of their own, in a jail that the operating system keeps.
 
     Args:
         policy: `"restricted"`: Python with an import allow-list, without site-packages.
             `"subprocess"`: all of Python, with the packages of this environment.
+        isolation: `"jail"`: no network, no files but the libraries', no other programs or
+            processes; a worker that cannot be jailed does not start. `"process"`: no jail; cells
+            can do what your user can do, beyond what limits of memory and time prevent.
+        require: Guarantees without which `open` fails; see `guarantees`.
+        memory_bytes: Security limit: address space of the worker. A large context raises it to
+            four times its bytes and 512 MiB.
+        cpu_seconds: Security limit: processor time of one worker, over all its cells.
+        read_only_paths: Files and directories that cells may read, beside the libraries.
+
+    Raises:
+        ConfigurationError: A parameter is wrong.
     """
 
-    def __init__(self, policy: Literal["restricted", "subprocess"] = "restricted") -> None:
-        if policy not in ("restricted", "subprocess"):
-            msg = f"ProcessSandbox runs 'restricted' or 'subprocess', not {policy!r}."
+    def __init__(
+        self,
+        policy: Literal["restricted", "subprocess"] = "restricted",
+        *,
+        isolation: Literal["jail", "process"] = "jail",
+        require: Collection[Guarantee] = (),
+        memory_bytes: int = 1024**3,
+        cpu_seconds: int = 600,
+        read_only_paths: Iterable[str | os.PathLike[str]] = (),
+    ) -> None:
+        _check("policy", policy, ("restricted", "subprocess"))
+        _check("isolation", isolation, ("jail", "process"))
+        for name in require:
+            _check("require", name, GUARANTEES)
+        if memory_bytes < MIN_MEMORY_BYTES or cpu_seconds < 1:
+            msg = f"A worker needs at least {MIN_MEMORY_BYTES:,} bytes of memory and one second."
             raise ConfigurationError(msg)
         self.mode = policy
+        self.isolation = isolation
+        self.require = tuple(require)
+        self.memory_bytes = memory_bytes
+        self.cpu_seconds = cpu_seconds
+        self.read_only_paths = tuple(str(Path(path).absolute()) for path in read_only_paths)
+        # Tests switch single layers off, to see that each one holds by itself.
+        self._jail_layers: Collection[str] = JAIL_LAYERS
 
     @property
     def policy(self) -> Literal["restricted", "full"]:
@@ -317,11 +509,19 @@ class ProcessSandbox(Sandbox):
             "do not rely on files or the network."
         )
 
+    def guarantees(self) -> Mapping[Guarantee, str | None]:
+        """What is guaranteed on this machine, and by which layer; the first call takes 50 ms."""
+        found: dict[Guarantee, str | None] = dict.fromkeys(GUARANTEES)
+        if os.name == "posix":
+            found.update(self._report()["guarantees"])
+            found["real_timeout"] = REAL_TIMEOUT
+        return found
+
     def open(self) -> ProcessTransport:
         """Start a worker.
 
         Raises:
-            SandboxError: The worker could not be started.
+            SandboxError: The worker could not be started, or a required guarantee is missing.
         """
         if os.name != "posix":
             msg = f"sandbox mode {self.mode!r} needs a POSIX system; use 'docker' or 'monty' here."
@@ -329,42 +529,97 @@ class ProcessSandbox(Sandbox):
         if not sys.executable:
             msg = "This Python does not know its own executable, so no worker can be started."
             raise SandboxError(msg)
+        self._check_guarantees()
         try:
             pipes = Pipes()
         except OSError as error:
             msg = f"The pipes to a worker could not be made: {error}"
             raise SandboxError(msg) from error
         try:
-            process = subprocess.Popen(  # noqa: S603 - our own program, nothing of the user's
-                self._command(pipes),
-                pass_fds=(pipes.worker_read, pipes.worker_write),
-                env=ENVIRONMENT,
-                cwd="/",
-                start_new_session=True,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
+            return ProcessTransport(self._start(pipes))
         except (OSError, ValueError) as error:
             pipes.close()
             msg = f"The worker could not be started: {error}"
             raise SandboxError(msg) from error
         finally:
             pipes.hand_over()
-        return ProcessTransport(_Child(process, pipes))
 
-    def _command(self, pipes: Pipes) -> list[str]:
+    def _start(self, pipes: Pipes) -> _Child:
+        side_pipes = _SidePipes()
+        wire = (pipes.worker_read, pipes.worker_write)
+        try:
+            process = subprocess.Popen(  # noqa: S603 - our own program, nothing of the user's
+                [*self._python(), str(WORKER), *map(str, wire), self._config(side_pipes.lifeline)],
+                pass_fds=(*wire, side_pipes.lifeline),
+                env=ENVIRONMENT,
+                cwd="/",
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=side_pipes.stderr,
+            )
+        except BaseException:
+            side_pipes.close()
+            raise
+        finally:
+            side_pipes.hand_over()
+        return _Child(process, pipes, side_pipes)
+
+    def _python(self) -> list[str]:
         # As -I, but -E would also ignore PYTHONHASHSEED; the environment is all ours anyway.
         flags = ["-P", "-s", "-X", "utf8"]
         if self.mode == "restricted":
             flags.append("-S")
-        return [
-            sys.executable,
-            *flags,
-            str(WORKER),
-            str(pipes.worker_read),
-            str(pipes.worker_write),
-        ]
+        return [sys.executable, *flags]
+
+    def _config(self, lifeline: int) -> str:
+        return json.dumps(
+            {
+                "isolation": self.isolation,
+                "layers": list(self._jail_layers),
+                "memory_bytes": self.memory_bytes,
+                "cpu_seconds": self.cpu_seconds,
+                "read_only_paths": self.read_only_paths,
+                "preload": PRELOADED,
+                "lifeline": lifeline,
+            }
+        )
+
+    def _report(self) -> dict[str, Any]:
+        return _PROBES.report((*self._python(), str(JAIL), self._config(NO_LIFELINE)))
+
+    def _check_guarantees(self) -> None:
+        """Refuse what was required and is missing, and say once what else is missing.
+
+        Raises:
+            SandboxError: Something that was asked for cannot be had.
+        """
+        report = self._report()
+        reasons = "; ".join(f"{name}: {why}" for name, why in report["missing"].items())
+        if "error" in report:
+            msg = f"Cells cannot be jailed on this machine: {report['error']}. {ADVICE}"
+            raise SandboxError(msg)
+        missing = [name for name, means in self.guarantees().items() if means is None]
+        refused = [name for name in self.require if name in missing]
+        if refused:
+            msg = (
+                f"The sandbox does not guarantee {', '.join(refused)} here, which was required "
+                f"({reasons}). {ADVICE}"
+            )
+            raise SandboxError(msg)
+        if reasons:
+            _PROBES.say_once(
+                # A layer that another one stands in for costs no guarantee.
+                logging.WARNING if missing else logging.INFO,
+                f"Sandbox mode {self.mode!r} on this machine: not guaranteed: "
+                f"{', '.join(missing) or 'nothing'}; layers that are off: {reasons}.",
+            )
+
+
+def _check(parameter: str, value: object, allowed: Collection[str]) -> None:
+    if value not in allowed:
+        msg = f"ProcessSandbox: {parameter} is one of {', '.join(allowed)}, not {value!r}."
+        raise ConfigurationError(msg)
 
 
 def _widen(fd: int) -> None:

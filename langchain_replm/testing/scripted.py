@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -118,7 +119,7 @@ class ScriptedChatModel(BaseChatModel):
                     usage_metadata=message.usage_metadata if last else None,
                     response_metadata=message.response_metadata if last else {},
                     tool_call_chunks=[
-                        {"name": call["name"], "args": str(call["args"]), "id": call["id"]}
+                        {"name": call["name"], "args": json.dumps(call["args"]), "id": call["id"]}
                         for call in message.tool_calls
                     ]
                     if last

@@ -98,7 +98,7 @@ def scope_for(
         config=RLMConfig(**config),
         tools=tools,
         sandbox=NoSandbox(),
-        context_store=store or MemoryContextStore(),
+        context_store=MemoryContextStore() if store is None else store,  # an empty one is false
         make_child=make_child or Untouched(),
     )
     return RunScope(

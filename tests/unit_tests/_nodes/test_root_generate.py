@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from langchain_replm.types import Iteration
 from tests.unit_tests._nodes.by_hand import scope_for, state_for, usage
 
 STEP = Iteration(number=1, reply="look", observation="saw it")
-FAILED = Iteration(number=2, error="RuntimeError: busy", observation="Left: 3 replies.")
+FAILED = Iteration(number=2, error="RuntimeError: busy")
 
 
 def ask(
@@ -67,7 +68,7 @@ def test_the_messages_of_an_iteration_are_a_prefix_of_those_of_the_next() -> Non
         list(ask(state_for(past=past[:count]), scope_for(), reply())[1].messages)
         for count in range(5)
     ]
-    for shorter, longer in zip(asked, asked[1:], strict=False):
+    for shorter, longer in pairwise(asked):
         assert longer[: len(shorter)] == shorter
     assert [message.content for message in asked[4][2:]] == [
         "look", "saw it", "(no text)", "nudge", "again", "saw more",

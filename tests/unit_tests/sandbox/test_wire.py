@@ -53,7 +53,11 @@ def done(**changes: Any) -> dict[str, Any]:
         "status": "ok",
         "output_head": "",
         "output_tail": "",
-        "output_chars": 0,
+        "output_chars": sum(
+            len(text)
+            for name in ("output_head", "output_tail")
+            if isinstance(text := changes.get(name, ""), str)
+        ),
         "error": None,
         "changed": {},
         "removed": [],
@@ -357,7 +361,7 @@ def test_escaped_surrogates_are_cleaned_and_pairs_are_joined():
     "value", [None, 1, -1, 1.5, True, "text", [], {}, [1], {"a": 1}, "missing!"]
 )
 def test_fields_of_done_have_their_types(field, value):
-    message = done()
+    message = done(output_chars=100)
     fine = {
         "status": [],
         "output_head": ["text", "missing!"],
