@@ -466,7 +466,7 @@ class ProcessSandbox(Sandbox):
         ConfigurationError: A parameter is wrong.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument per limit of a jail
         self,
         policy: Literal["restricted", "subprocess"] = "restricted",
         *,
