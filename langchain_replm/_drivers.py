@@ -46,7 +46,7 @@ from langchain_replm._requests import (
 from langchain_replm._tracing import call_config
 from langchain_replm.events import RLMEvent, preview
 from langchain_replm.state import SCOPE_KEY, read_trajectory
-from langchain_replm.types import total
+from langchain_replm.types import ended_seconds, total
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,7 +109,9 @@ def _scope_of(state: RLMState, config: RunnableConfig | None) -> RunScope:
     scope: RunScope = (config or {})["configurable"][SCOPE_KEY]
     if scope.resumed:
         scope.resumed = False
-        scope.budget.restore(total(read_trajectory(state)).sub_calls)
+        past = read_trajectory(state)
+        scope.budget.restore(total(past).sub_calls)
+        scope.started -= ended_seconds(past)
     return scope
 
 
@@ -205,15 +207,16 @@ class _Performer:
 
     def reply(self, started: float, message: BaseMessage | Exception) -> RootReply:
         elapsed = time.monotonic() - started
+        began = self.scope.run_seconds() - elapsed
         if isinstance(message, Exception):
             logger.warning("the root model failed: %s: %s", type(message).__name__, message)
-            return RootReply(None, message, elapsed)
+            return RootReply(None, message, elapsed, began)
         if isinstance(message, AIMessageChunk):
             message = message_chunk_to_message(message)
         if not isinstance(message, AIMessage):
             kind = type(message).__name__
-            return RootReply(None, TypeError(f"the root model returned a {kind}"), elapsed)
-        return RootReply(message, None, elapsed)
+            return RootReply(None, TypeError(f"the root model returned a {kind}"), elapsed, began)
+        return RootReply(message, None, elapsed, began)
 
     def root_config(self, effect: CallRootModel) -> RunnableConfig:
         return call_config("root_generate", iteration=effect.iteration, depth=self.scope.depth)
@@ -236,7 +239,7 @@ class _Waiter(_Performer):
                 return self._start(effect)
             case Exchange(data, timeout_seconds):
                 exchanged = self.scope.keeper.exchange(data, timeout_seconds)
-                return Worked(exchanged, self.drain())
+                return Worked(exchanged, self.drain(), self.scope.run_seconds())
             case AwaitCalls():
                 while not (outcomes := self.drain()):
                     self._arrived.wait()
@@ -315,7 +318,7 @@ class _Awaiter(_Performer):
                 return self._start(effect)
             case Exchange(data, timeout_seconds):
                 exchanged = await _await(keeper.submit(keeper.exchange, data, timeout_seconds))
-                return Worked(exchanged, self.drain())
+                return Worked(exchanged, self.drain(), self.scope.run_seconds())
             case AwaitCalls():
                 while not (outcomes := self.drain()):
                     await self._arrived.wait()

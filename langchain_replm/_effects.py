@@ -17,7 +17,7 @@ an exchange with the worker ends as soon as the worker or one of the calls has s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class RootReply:
     message: AIMessage | None
     error: Exception | None
     elapsed_seconds: float
+    started_seconds: float = 0.0
+    """Since the start of the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ class Worked:
 
     exchanged: Exchanged
     outcomes: Sequence[CallOutcome]
+    ended_seconds: float = field(default=0.0, compare=False)
+    """When it ended, since the start of the run."""
 
 
 @dataclass(frozen=True, slots=True)

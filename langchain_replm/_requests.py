@@ -91,6 +91,7 @@ class Call:
     def __init__(self, scope: RunScope, request: CallRequest, iteration: int) -> None:
         self._scope = scope
         self._request = request
+        self._started_seconds = scope.run_seconds()
         self._is_child = runs_child(request, scope)
         self.target: Runnable[Any, Any]
         self.input: Any
@@ -131,9 +132,7 @@ class Call:
         try:
             if self._request.kind == "tool":
                 text = json.dumps(_plain(result), ensure_ascii=False)
-                return CallOutcome(
-                    request=self._request, text=text, sub_calls=0, elapsed_seconds=elapsed
-                )
+                return self._outcome(text=text, sub_calls=0, elapsed_seconds=elapsed)
             if self._is_child:
                 return self._child_done(result, elapsed)
         except (TypeError, ValueError) as error:
@@ -148,24 +147,25 @@ class Call:
         """
         if isinstance(error, GraphBubbleUp):
             raise error
-        return CallOutcome(
-            request=self._request,
+        return self._outcome(
             error=error_text(error),
             sub_calls=0 if self._request.kind == "tool" else 1,
             elapsed_seconds=time.monotonic() - started,
         )
 
+    def _outcome(self, **fields: Any) -> CallOutcome:
+        return CallOutcome(request=self._request, started_seconds=self._started_seconds, **fields)
+
     def _model_done(self, message: Any, elapsed: float) -> CallOutcome:
         if not isinstance(message, AIMessage):
             kind = type(message).__name__
             error = f"the model returned a {kind}, not an AIMessage"
-            return CallOutcome(request=self._request, error=error, elapsed_seconds=elapsed)
+            return self._outcome(error=error, elapsed_seconds=elapsed)
         name = message.response_metadata.get("model_name") or name_of(self.target)
         usage: dict[str, UsageMetadata] = {}
         if message.usage_metadata is not None:
             usage[name] = message.usage_metadata
-        return CallOutcome(
-            request=self._request,
+        return self._outcome(
             text=message.text,
             model=name,
             usage=usage,
@@ -177,8 +177,7 @@ class Call:
         totals = total(child)
         answer = state.get("answer") or ""
         failed = not answer and state["stop_reason"] != "answered"
-        return CallOutcome(
-            request=self._request,
+        return self._outcome(
             text=answer,
             error=f"the child run ended without an answer: {state['stop_reason']}"
             if failed

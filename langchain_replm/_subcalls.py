@@ -56,6 +56,7 @@ class CallOutcome:
     model: str | None = None
     usage: Mapping[str, UsageMetadata] = field(default_factory=dict)
     sub_calls: int = 1
+    started_seconds: float = 0.0
     elapsed_seconds: float = 0.0
     child: tuple[Iteration, ...] = ()
 
@@ -188,6 +189,7 @@ class SubCallDesk:
             model=outcome.model,
             sub_calls=outcome.sub_calls,
             usage=dict(outcome.usage),
+            started_seconds=outcome.started_seconds,
             elapsed_seconds=outcome.elapsed_seconds,
             child=outcome.child,
         )

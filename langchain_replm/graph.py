@@ -301,6 +301,7 @@ def _fresh_state(query: str, handle: ContextHandle) -> dict[str, Any]:
     return {
         "query": query,
         "context_handle": handle,
+        "asked": {"query": query, "context": handle},
         "trajectory": None,
         "turn": None,
         "variables": {},

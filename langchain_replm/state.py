@@ -19,7 +19,15 @@ from typing_extensions import TypedDict
 
 from langchain_replm.context_store import ContextHandle  # noqa: TC001 - as above
 from langchain_replm.errors import RLMError
-from langchain_replm.types import Cell, Iteration, Record, RLMResponse, StopReason, total
+from langchain_replm.types import (
+    Cell,
+    ContextSummary,
+    Iteration,
+    Record,
+    RLMResponse,
+    StopReason,
+    total,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -56,6 +64,7 @@ class RLMInput(TypedDict):
 class RLMOutput(TypedDict, total=False):
     """What the graph gives back; `RLMResponse` is made of it."""
 
+    asked: dict[str, Any]
     answer: str
     stop_reason: StopReason
     trajectory: list[dict[str, Any]]
@@ -76,6 +85,8 @@ class RLMState(TypedDict, total=False):
 
     query: str
     context_handle: ContextHandle
+    asked: dict[str, Any]
+    """Query and handle again, under a name that goes out: a parent graph may use the others."""
     trajectory: Annotated[list[dict[str, Any]], append_or_reset]
     """Finished iterations, as JSON data of `Iteration`."""
     turn: dict[str, Any] | None
@@ -105,6 +116,7 @@ class Turn(Record):
     model: str | None = None
     usage: UsageMetadata | None = None
     error: str | None = None
+    started_seconds: float = 0.0
     elapsed_seconds: float = 0.0
     truncated: bool = False
     foreign: str | None = None
@@ -178,8 +190,12 @@ class RunScope:
         return self if self.parent is None else self.parent.root
 
     def elapsed_seconds(self) -> float:
-        """Seconds since this call of the graph began."""
+        """Seconds of the run; what earlier calls of the graph took for it is counted."""
         return time.monotonic() - self.started
+
+    def run_seconds(self) -> float:
+        """Seconds since the run began, of which this is the whole or a child."""
+        return self.root.elapsed_seconds()
 
 
 def read_trajectory(state: Mapping[str, Any]) -> list[Iteration]:
@@ -209,6 +225,8 @@ def make_response(state: Mapping[str, Any], config: RLMConfig) -> RLMResponse:
     cost = None
     if config.cost_per_input_token is not None and config.cost_per_output_token is not None:
         cost = tokens_in * config.cost_per_input_token + tokens_out * config.cost_per_output_token
+    asked = state.get("asked") or {}
+    handle = asked.get("context")
     return RLMResponse(
         answer=state.get("answer") or "",
         stop_reason=state["stop_reason"],
@@ -221,6 +239,8 @@ def make_response(state: Mapping[str, Any], config: RLMConfig) -> RLMResponse:
         cost=cost,
         elapsed_seconds=state.get("elapsed_seconds", 0.0),
         repl_variables=state.get("variables") or {},
+        query=asked.get("query", ""),
+        context=handle and {name: handle[name] for name in ContextSummary.model_fields},
         sandbox_missing=tuple(state.get("sandbox_missing") or ()),
         trajectory=tuple(trajectory),
     )

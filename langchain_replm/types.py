@@ -61,6 +61,8 @@ class SubCall(Record):
     """Model calls charged to the budget: 1, or 0 when cached or refused, plus those of a child."""
     usage: dict[str, UsageMetadata] = {}
     """Tokens by model."""
+    started_seconds: float = 0.0
+    """When the call began, counted from the start of the run; 0 for what was never started."""
     elapsed_seconds: float = 0.0
     child: tuple[Iteration, ...] = ()
     """The trajectory of the child run of an `rlm_query`."""
@@ -98,8 +100,12 @@ class Cell(Record):
     removed: tuple[str, ...] = ()
     answer: Answer | None = None
     host_calls: tuple[HostCall, ...] = ()
+    started_seconds: float = 0.0
+    """When the cell began, counted from the start of the run."""
     elapsed_seconds: float = 0.0
     """The cell's own seconds; waiting for sub-calls is not counted."""
+    total_seconds: float = 0.0
+    """From the cell's start to its end, waiting for sub-calls included."""
 
     @property
     def output(self) -> str:
@@ -125,6 +131,8 @@ class Iteration(Record):
     cells: tuple[Cell, ...] = ()
     observation: str | None = None
     """What the root model was shown next; None when the run ended here."""
+    started_seconds: float = 0.0
+    """When the root call began, counted from the start of the run."""
     elapsed_seconds: float = 0.0
     """Time of the root call."""
 
@@ -168,6 +176,15 @@ def total(trajectory: Iterable[Iteration]) -> Totals:
     )
 
 
+def ended_seconds(trajectory: Iterable[Iteration]) -> float:
+    """When the last thing of a trajectory ended, counted from the start of the run."""
+    ends = [0.0]
+    for step in trajectory:
+        ends.append(step.started_seconds + step.elapsed_seconds)
+        ends.extend(cell.started_seconds + cell.total_seconds for cell in step.cells)
+    return max(ends)
+
+
 def add_usage_by_model(into: dict[str, UsageMetadata], usage: Mapping[str, UsageMetadata]) -> None:
     """Add token counts to a ledger by model; cached and reasoning tokens are kept."""
     for model, tokens in usage.items():
@@ -183,6 +200,19 @@ class HistoryEntry(Record):
     truncated_content: str
     """What the root model saw of it."""
     iteration: int
+
+
+class ContextSummary(Record):
+    """What the run was given to read, without the text itself."""
+
+    sha256: str
+    kind: Literal["str", "list"]
+    items: int
+    """Number of documents; 1 for a single text."""
+    chars: int
+    head: str = ""
+    tail: str = ""
+    """Start and end of the text, as the root model was shown them."""
 
 
 class RLMResponse(Record):
@@ -217,6 +247,8 @@ class RLMResponse(Record):
     elapsed_seconds: float = 0.0
     repl_variables: dict[str, str] = {}
     """The variables at the end: name to a short summary."""
+    query: str = ""
+    context: ContextSummary | None = None
     sandbox_missing: tuple[str, ...] = ()
     """What the sandbox did not guarantee on this machine; names as in `Sandbox.guarantees`."""
     trajectory: tuple[Iteration, ...] = ()

@@ -207,6 +207,7 @@ class Parent(TypedDict, total=False):
     trajectory: list[Any]
     variables: dict[str, str]
     sandbox_missing: list[str]
+    asked: dict[str, Any]
 
 
 def as_node(rlm: RLM) -> Any:
@@ -307,7 +308,7 @@ def comparable(response: RLMResponse) -> dict[str, Any]:
                 value = {**value, "host_calls": calls}
             if value.get("role") == "sub_call":
                 return {"role": "sub_call", "iteration": value["iteration"]}
-            return {key: strip(item) for key, item in value.items() if key != "elapsed_seconds"}
+            return {key: strip(item) for key, item in value.items() if not key.endswith("_seconds")}
         return [strip(item) for item in value] if isinstance(value, list) else value
 
     stripped: dict[str, Any] = strip(response.to_dict())

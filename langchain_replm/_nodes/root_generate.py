@@ -83,6 +83,7 @@ def _turn(number: int, got: RootReply, scope: RunScope, *, closing: bool) -> Tur
             number=number,
             closing=closing,
             error=error_text(got.error),
+            started_seconds=got.started_seconds,
             elapsed_seconds=got.elapsed_seconds,
         )
     message = got.message
@@ -93,6 +94,7 @@ def _turn(number: int, got: RootReply, scope: RunScope, *, closing: bool) -> Tur
         reply=encodable(message.text),
         model=message.response_metadata.get("model_name") or name_of(root_model(scope)),
         usage=message.usage_metadata,
+        started_seconds=got.started_seconds,
         elapsed_seconds=got.elapsed_seconds,
         truncated=_was_cut_off(message),
         foreign=str(calls[0].get("name")) if calls else None,

@@ -171,6 +171,8 @@ class _Service:
         self._session = session
         self._limit = config.sandbox_timeout
         self._used = 0.0
+        self._started: float | None = None
+        self._ended_at = 0.0
         self._data: list[bytes] = []
         self._calls: dict[int, HostCall] = {}
         self._desk = SubCallDesk(
@@ -222,10 +224,16 @@ class _Service:
         got: Worked = yield Exchange(data, timeout)
         if not waiting:
             self._used += got.exchanged.elapsed_seconds
+        self._clock(got)
         self._eof = got.exchanged.eof
         self._session.receive(got.exchanged.data, eof=self._eof)
         for outcome in got.outcomes:
             yield from self._settle(outcome)
+
+    def _clock(self, got: Worked) -> None:
+        if self._started is None:
+            self._started = got.ended_seconds - got.exchanged.elapsed_seconds
+        self._ended_at = got.ended_seconds
 
     def _stop(self) -> Step:
         """The cell is over its time: ask it to stop, and give its worker up if it does not."""
@@ -241,6 +249,7 @@ class _Service:
             if event is None:
                 got: Worked = yield Exchange([], left)
                 left -= got.exchanged.elapsed_seconds
+                self._clock(got)
                 self._session.receive(got.exchanged.data, eof=got.exchanged.eof)
                 if got.exchanged.eof:
                     break
@@ -302,7 +311,9 @@ class _Service:
         common: dict[str, Any] = {
             "code": code,
             "host_calls": tuple(call for _, call in sorted(self._calls.items())),
+            "started_seconds": max(0.0, self._started or 0.0),
             "elapsed_seconds": self._used,
+            "total_seconds": max(0.0, self._ended_at - (self._started or 0.0)),
         }
         timed_out = self._used >= self._limit
         if finished is None:

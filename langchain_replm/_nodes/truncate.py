@@ -148,5 +148,6 @@ def _iteration(turn: Turn, observation: str | None) -> Iteration:
         error=turn.error,
         cells=turn.cells,
         observation=observation,
+        started_seconds=turn.started_seconds,
         elapsed_seconds=turn.elapsed_seconds,
     )

@@ -26,6 +26,7 @@ from langchain_replm.types import (
     SubCall,
     add_usage_by_model,
     encodable,
+    ended_seconds,
     total,
 )
 from tests.unit_tests._nodes.by_hand import usage
@@ -263,3 +264,12 @@ def test_a_new_run_on_a_thread_starts_without_the_old_trajectory() -> None:
     assert append_or_reset([{"number": 1}], [{"number": 2}]) == [{"number": 1}, {"number": 2}]
     assert append_or_reset([{"number": 1}], None) == []
     assert append_or_reset([{"number": 1}], []) == [{"number": 1}]
+
+
+def test_the_end_of_a_trajectory_is_the_end_of_its_last_part() -> None:
+    cell = Cell(code="x", status="ok", started_seconds=3.0, elapsed_seconds=0.5, total_seconds=4.0)
+    steps = [
+        Iteration(number=1, started_seconds=0.0, elapsed_seconds=3.0, cells=(cell,)),
+        Iteration(number=2, started_seconds=6.5, elapsed_seconds=0.25, error="gone"),
+    ]
+    assert (ended_seconds(steps), ended_seconds([])) == (7.0, 0.0)

@@ -57,6 +57,7 @@ def test_one_cell_is_executed_and_recorded() -> None:
             changed={"x": "int: 1"},
             removed=("y",),
             elapsed_seconds=0.25,
+            total_seconds=0.25,
         ),
     )
     assert (node.turn.answer, node.turn.restarted) == (None, None)
