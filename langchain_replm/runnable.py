@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig, RunnableSerializable
-from pydantic import ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from langchain_replm._models import chat_model_from_client
 from langchain_replm.config import RLMConfig
@@ -23,7 +23,30 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
 
 
-class RLM(RunnableSerializable[RLMInput, RLMResponse]):
+class RLMParameters(BaseModel):
+    """The parameters of a run: the one list that `RLM` and `RLMChatModel` share."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    root_model: BaseChatModel | str
+    """Writes the cells: a chat model, or a name for `init_chat_model`."""
+    sub_model: BaseChatModel | str | None = None
+    """Answers `llm_query`; the root model when it is None."""
+    models: Mapping[str, BaseChatModel | str] = Field(default_factory=dict)
+    """More models, for `llm_query(prompt, model=name)`."""
+    config: RLMConfig = Field(default_factory=RLMConfig)
+    """Limits, sampling, sandbox mode, prompt variant."""
+    tools: Sequence[Any] = ()
+    """LangChain tools, or functions, that cells may call by name."""
+    sandbox: Sandbox | None = None
+    """Where cells run, instead of `config.sandbox_mode`."""
+    checkpointer: Any = None
+    """A LangGraph checkpointer, for runs that can be resumed."""
+    context_store: Any = None
+    """Where contexts live while they are needed; in this process by default."""
+
+
+class RLM(RLMParameters, RunnableSerializable[RLMInput, RLMResponse]):
     r"""A Recursive Language Model: answers a query about a context of any length.
 
     The context is a variable in a REPL. The root model writes Python cells that search it and call
@@ -49,24 +72,7 @@ class RLM(RunnableSerializable[RLMInput, RLMResponse]):
         ```
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
-
-    root_model: BaseChatModel | str
-    """Writes the cells: a chat model, or a name for `init_chat_model`."""
-    sub_model: BaseChatModel | str | None = None
-    """Answers `llm_query`; the root model when it is None."""
-    models: Mapping[str, BaseChatModel | str] = Field(default_factory=dict)
-    """More models, for `llm_query(prompt, model=name)`."""
-    config: RLMConfig = Field(default_factory=RLMConfig)
-    """Limits, sampling, sandbox mode, prompt variant."""
-    tools: Sequence[Any] = ()
-    """LangChain tools, or functions, that cells may call by name."""
-    sandbox: Sandbox | None = None
-    """Where cells run, instead of `config.sandbox_mode`."""
-    checkpointer: Any = None
-    """A LangGraph checkpointer, for runs that can be resumed."""
-    context_store: Any = None
-    """Where contexts live while they are needed; in this process by default."""
+    model_config = ConfigDict(extra="forbid")
 
     _graph: RLMGraph | None = PrivateAttr(default=None)
 
