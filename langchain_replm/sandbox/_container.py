@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from langchain_replm.errors import SandboxError
+from langchain_replm.sandbox._child import REAP_SECONDS
+from langchain_replm.sandbox._pipes import Pipes, PipeTransport
 from langchain_replm.sandbox._wire import encode_frame
-from langchain_replm.sandbox.process import REAP_SECONDS, Pipes, PipeTransport
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,6 +14,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from langchain_replm.errors import ConfigurationError, SandboxError
+from langchain_replm.sandbox._child import ENVIRONMENT
 from langchain_replm.sandbox._container import (
     BOOTSTRAP,
     Container,
@@ -26,7 +27,6 @@ from langchain_replm.sandbox._container import (
 )
 from langchain_replm.sandbox._policy import PolicyName
 from langchain_replm.sandbox.base import GUARANTEES, Guarantee, Sandbox
-from langchain_replm.sandbox.process import ENVIRONMENT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

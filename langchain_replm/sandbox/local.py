@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_replm.errors import SandboxError
 from langchain_replm.sandbox import _worker
+from langchain_replm.sandbox._pipes import Pipes, PipeTransport
 from langchain_replm.sandbox.base import GUARANTEES, Guarantee, Sandbox
-from langchain_replm.sandbox.process import Pipes, PipeTransport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

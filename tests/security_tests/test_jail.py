@@ -28,7 +28,7 @@ from unittest.mock import patch
 import pytest
 
 from langchain_replm.errors import ConfigurationError, SandboxError
-from langchain_replm.sandbox import LocalSandbox, ProcessSandbox, _jail, process
+from langchain_replm.sandbox import LocalSandbox, ProcessSandbox, _jail, _probe, process
 from langchain_replm.sandbox._policy import ALLOWED_MODULES
 from langchain_replm.sandbox.base import GUARANTEES
 from tests.worker_harness import Harness, WorkerDiedError
@@ -622,7 +622,7 @@ def test_a_worker_that_finds_no_wall_says_so():
 
 
 def test_what_is_missing_is_said_once(caplog):
-    process._PROBES._said.clear()
+    _probe.PROBES._said.clear()
     sandbox = ProcessSandbox()
     sandbox._jail_layers = [name for name in process.JAIL_LAYERS if name != "seccomp"]
     with caplog.at_level(logging.WARNING, logger="langchain_replm"):

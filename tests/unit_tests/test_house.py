@@ -27,21 +27,21 @@ NAMES = [str(file.relative_to(PACKAGE)) for file in FILES]
 MODULE_LINES = 300
 FUNCTION_LINES = 40
 
+# Next full fifty: a module that grows past it is looked at again.
 LONG_MODULES = {
-    "_drivers.py": 389,  # both colours of every effect, side by side on purpose
-    "_models.py": 342,  # model names and raw OpenAI clients
-    "_nodes/sandbox_exec.py": 346,  # serve, stop and replay share one cell's state
-    "_subcalls.py": 341,  # desk, cache and replay share keys and records
-    "graph.py": 315,
-    "prompts.py": 316,  # every sentence that a model reads
-    "sandbox/_wire.py": 620,  # the protocol: table, checks, session
-    "sandbox/_worker.py": 474,
-    "sandbox/_worker_repl.py": 719,
-    "sandbox/_worker_text.py": 614,
-    "sandbox/process.py": 636,
-    "sandbox/_container.py": 394,
-    "sandbox/_jail.py": 688,
-    "sandbox/docker.py": 347,
+    "_drivers.py": 400,  # both colours of every effect, side by side on purpose
+    "_models.py": 350,  # model names and raw OpenAI clients
+    "_nodes/sandbox_exec.py": 350,  # serve, stop and replay share one cell's state
+    "_subcalls.py": 350,  # desk, cache and replay share keys and records
+    "graph.py": 350,
+    "prompts.py": 350,  # every sentence that a model reads
+    "sandbox/_wire.py": 650,  # the protocol: table, checks, session
+    "sandbox/_worker.py": 500,
+    "sandbox/_worker_repl.py": 750,
+    "sandbox/_worker_text.py": 650,
+    "sandbox/_container.py": 400,
+    "sandbox/_jail.py": 700,
+    "sandbox/docker.py": 350,
 }
 LONG_FUNCTIONS = {
     "_models.py:_twin": 44,
