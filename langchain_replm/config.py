@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from langchain_replm.errors import ConfigurationError
 
-SandboxMode = Literal["restricted", "subprocess", "none"]
+SandboxMode = Literal["restricted", "subprocess", "docker", "none"]
 PromptVariant = Literal["default", "cost_warning", "small_context"]
 ExitBehavior = Literal["end", "error"]
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
@@ -86,7 +86,8 @@ class RLMConfig(BaseModel):
     """Seconds that one cell may run, not counting the time it waits for sub-calls."""
 
     sandbox_mode: SandboxMode = "restricted"
-    """Where cells run: `"restricted"` and `"subprocess"` in a child process, `"none"` in yours."""
+    """Where cells run: `"restricted"` and `"subprocess"` in a jailed child process, `"docker"` in a
+    container, `"none"` in your process. `RLM(sandbox=...)` takes any other `Sandbox`."""
 
     prompt_variant: PromptVariant = "default"
     """Wording of the system prompt: `"cost_warning"` for models that call too often,

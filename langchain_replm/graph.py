@@ -37,8 +37,7 @@ from langchain_replm.context_store import (
 )
 from langchain_replm.errors import ConfigurationError
 from langchain_replm.sandbox._lifecycle import SessionKeeper
-from langchain_replm.sandbox.local import LocalSandbox
-from langchain_replm.sandbox.process import ProcessSandbox
+from langchain_replm.sandbox._modes import sandbox_for
 from langchain_replm.state import (
     OPTIONS_KEY,
     SCOPE_KEY,
@@ -60,7 +59,6 @@ if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
     from langgraph.types import Checkpointer
 
-    from langchain_replm.config import SandboxMode
     from langchain_replm.context_store import ContextStore
     from langchain_replm.sandbox.base import Sandbox
 
@@ -113,7 +111,7 @@ def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
         },
         config=config,
         tools=check_tools(tools),
-        sandbox=_sandbox_for(config.sandbox_mode) if sandbox is None else sandbox,
+        sandbox=sandbox_for(config.sandbox_mode) if sandbox is None else sandbox,
         context_store=MemoryContextStore() if context_store is None else context_store,
         make_child=cache(lambda: builder.compile(checkpointer=False, name="child RLM")),
     )
@@ -309,7 +307,3 @@ def _fresh_state(query: str, handle: ContextHandle) -> dict[str, Any]:
         "answer": None,
         "stop_reason": None,
     }
-
-
-def _sandbox_for(mode: SandboxMode) -> Sandbox:
-    return LocalSandbox() if mode == "none" else ProcessSandbox(policy=mode)

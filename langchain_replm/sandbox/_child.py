@@ -19,7 +19,7 @@ from langchain_replm.errors import SandboxError
 from langchain_replm.sandbox._pipes import Pipes, PipeTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from langchain_replm.sandbox.base import Exchanged
 
@@ -165,3 +165,50 @@ class ProcessTransport(PipeTransport):
         self._child.reap()
         self._close_pipes()
         self._finalizer.detach()
+
+
+def start_worker(command: Callable[[int, int, int], list[str]]) -> ProcessTransport:
+    """Start a worker's program.
+
+    Args:
+        command: Gives the command line for three descriptors: where the program reads frames,
+            where it writes them, and its lifeline.
+
+    Raises:
+        SandboxError: It could not be started.
+    """
+    try:
+        pipes = Pipes()
+    except OSError as error:
+        msg = f"The pipes to a worker could not be made: {error}"
+        raise SandboxError(msg) from error
+    try:
+        return ProcessTransport(_start(command, pipes))
+    except (OSError, ValueError) as error:
+        pipes.close()
+        msg = f"The worker could not be started: {error}"
+        raise SandboxError(msg) from error
+    finally:
+        pipes.hand_over()
+
+
+def _start(command: Callable[[int, int, int], list[str]], pipes: Pipes) -> Child:
+    side_pipes = SidePipes()
+    given = (pipes.worker_read, pipes.worker_write, side_pipes.lifeline)
+    try:
+        process = subprocess.Popen(  # noqa: S603 - our own program, nothing of the user's
+            command(*given),
+            pass_fds=given,
+            env=ENVIRONMENT,
+            cwd="/",
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=side_pipes.stderr,
+        )
+    except BaseException:
+        side_pipes.close()
+        raise
+    finally:
+        side_pipes.hand_over()
+    return Child(process, pipes, side_pipes)

@@ -9,14 +9,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from langchain_replm.errors import ConfigurationError, SandboxError
-from langchain_replm.sandbox._child import ENVIRONMENT, Child, ProcessTransport, SidePipes
-from langchain_replm.sandbox._pipes import Pipes
+from langchain_replm.sandbox._child import ProcessTransport, start_worker
 from langchain_replm.sandbox._policy import ALLOWED_MODULES
 from langchain_replm.sandbox._probe import PROBES
 from langchain_replm.sandbox.base import GUARANTEES, Guarantee, Sandbox
@@ -148,40 +146,11 @@ class ProcessSandbox(Sandbox):
             msg = "This Python does not know its own executable, so no worker can be started."
             raise SandboxError(msg)
         self._check_guarantees()
-        try:
-            pipes = Pipes()
-        except OSError as error:
-            msg = f"The pipes to a worker could not be made: {error}"
-            raise SandboxError(msg) from error
-        try:
-            return ProcessTransport(self._start(pipes))
-        except (OSError, ValueError) as error:
-            pipes.close()
-            msg = f"The worker could not be started: {error}"
-            raise SandboxError(msg) from error
-        finally:
-            pipes.hand_over()
+        return start_worker(self._command)
 
-    def _start(self, pipes: Pipes) -> Child:
-        side_pipes = SidePipes()
-        wire = (pipes.worker_read, pipes.worker_write)
-        try:
-            process = subprocess.Popen(  # noqa: S603 - our own program, nothing of the user's
-                [*self._python(), str(WORKER), *map(str, wire), self._config(side_pipes.lifeline)],
-                pass_fds=(*wire, side_pipes.lifeline),
-                env=ENVIRONMENT,
-                cwd="/",
-                start_new_session=True,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=side_pipes.stderr,
-            )
-        except BaseException:
-            side_pipes.close()
-            raise
-        finally:
-            side_pipes.hand_over()
-        return Child(process, pipes, side_pipes)
+    def _command(self, read_fd: int, write_fd: int, lifeline: int) -> list[str]:
+        wire = (str(read_fd), str(write_fd))
+        return [*self._python(), str(WORKER), *wire, self._config(lifeline)]
 
     def _python(self) -> list[str]:
         # As -I, but -E would also ignore PYTHONHASHSEED; the environment is all ours anyway.
