@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from langchain_replm.config import RLMConfig
+    from langchain_replm.config import ModelPrice, RLMConfig
     from langchain_replm.context_store import ContextStore, MemoryContextStore
     from langchain_replm.errors import (
         ConfigurationError,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ModelPrice": "config",
     "RLM": "runnable",
     "RLMConfig": "config",
     "RLMEvent": "events",
@@ -58,6 +59,7 @@ __all__ = [
     "HistoryEntry",
     "LimitExceededError",
     "MemoryContextStore",
+    "ModelPrice",
     "RLMConfig",
     "RLMError",
     "RLMEvent",

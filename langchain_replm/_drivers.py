@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Generator
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -37,13 +38,12 @@ from langchain_replm._effects import (
 )
 from langchain_replm._requests import (
     Call,
+    RootCall,
     lane_of,
-    root_kwargs,
-    root_model,
     setup_maker,
     stream_kwargs,
 )
-from langchain_replm._tracing import call_config
+from langchain_replm.budget import Spend
 from langchain_replm.events import RLMEvent, preview
 from langchain_replm.state import SCOPE_KEY, read_trajectory
 from langchain_replm.types import ended_seconds, total
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from langchain_replm._effects import Effect
     from langchain_replm._subcalls import CallOutcome, CallRequest
     from langchain_replm.state import RLMState, RunScope
+    from langchain_replm.types import StopReason
 
 T = TypeVar("T")
 
@@ -110,7 +111,8 @@ def _scope_of(state: RLMState, config: RunnableConfig | None) -> RunScope:
     if scope.resumed:
         scope.resumed = False
         past = read_trajectory(state)
-        scope.budget.restore(total(past).sub_calls)
+        done = total(past)
+        scope.budget.restore(done.sub_calls, done.tool_calls, Spend(done.tokens, done.cost_usd))
         scope.started -= ended_seconds(past)
     return scope
 
@@ -205,6 +207,11 @@ class _Performer:
             detail = {"text": text}
             self.emit(RLMEvent("token", effect.iteration, preview(text), detail, self.scope.depth))
 
+    @property
+    def streams(self) -> bool:
+        """Whether somebody listens to the root model word by word."""
+        return self.scope.root.options.stream_tokens and self.scope.depth == 0
+
     def reply(self, started: float, message: BaseMessage | Exception) -> RootReply:
         elapsed = time.monotonic() - started
         began = self.scope.run_seconds() - elapsed
@@ -217,9 +224,6 @@ class _Performer:
             kind = type(message).__name__
             return RootReply(None, TypeError(f"the root model returned a {kind}"), elapsed, began)
         return RootReply(message, None, elapsed, began)
-
-    def root_config(self, effect: CallRootModel) -> RunnableConfig:
-        return call_config("root_generate", iteration=effect.iteration, depth=self.scope.depth)
 
 
 class _Waiter(_Performer):
@@ -255,18 +259,37 @@ class _Waiter(_Performer):
     def close(self) -> None:
         """Nothing is left behind: `Lanes` cancels what has not begun."""
 
+    def _reserve(self, most: Spend, *, closing: bool = False) -> StopReason | None:
+        room = threading.Event()
+        ask = partial(self.scope.budget.reserve, most, closing=closing, when_room=room.set)
+        while (verdict := ask()) == "wait":
+            room.wait()
+            room.clear()
+        return None if verdict == "admitted" else verdict
+
     def _call_root(self, effect: CallRootModel) -> RootReply:
-        model, started = root_model(self.scope), time.monotonic()
-        kwargs = root_kwargs(self.scope.settings.config)
-        config = self.root_config(effect)
+        call = RootCall(self.scope, effect)
+        if limit := self._reserve(call.most, closing=effect.closing):
+            return RootReply(None, None, 0.0, refused=limit)
+        reply: RootReply | None = None
         try:
-            if not (self.scope.root.options.stream_tokens and self.scope.depth == 0):
-                return self.reply(started, model.invoke(effect.messages, config, **kwargs))
-            message: AIMessageChunk | None = None
-            for chunk in model.stream(effect.messages, config, **stream_kwargs(model, kwargs)):
+            reply = self._ask_root(call, effect)
+        finally:
+            call.settle(reply)
+        return call.priced(reply)
+
+    def _ask_root(self, call: RootCall, effect: CallRootModel) -> RootReply:
+        model, started = call.model, time.monotonic()
+        try:
+            if not self.streams:
+                message = model.invoke(effect.messages, call.config, **call.kwargs)
+                return self.reply(started, message)
+            whole: AIMessageChunk | None = None
+            kwargs = stream_kwargs(model, call.kwargs)
+            for chunk in model.stream(effect.messages, call.config, **kwargs):
                 self.token(effect, chunk)
-                message = chunk if message is None else message + chunk
-            return self.reply(started, message or AIMessage(""))
+                whole = chunk if whole is None else whole + chunk
+            return self.reply(started, whole or AIMessage(""))
         except GraphBubbleUp:
             raise
         except Exception as error:  # noqa: BLE001 - any failure of a model is a value here
@@ -292,11 +315,17 @@ class _Waiter(_Performer):
     def _call(self, request: CallRequest, iteration: int) -> CallOutcome:
         started = time.monotonic()
         call = Call(self.scope, request, iteration)
+        if limit := self._reserve(call.most):
+            return call.refused(limit)
+        outcome: CallOutcome | None = None
         try:
             result = call.target.invoke(call.input, call.config, **call.kwargs)
+            outcome = call.done(result, started)
         except Exception as error:  # noqa: BLE001 - a failed call is a value for the cell
-            return call.failed(error, started)
-        return call.done(result, started)
+            outcome = call.failed(error, started)
+        finally:
+            call.settle(outcome)
+        return outcome
 
 
 class _Awaiter(_Performer):
@@ -339,19 +368,38 @@ class _Awaiter(_Performer):
         if running:
             await asyncio.gather(*running, return_exceptions=True)
 
+    async def _reserve(self, most: Spend, *, closing: bool = False) -> StopReason | None:
+        room = asyncio.Event()
+        wake = partial(asyncio.get_running_loop().call_soon_threadsafe, room.set)
+        ask = partial(self.scope.budget.reserve, most, closing=closing, when_room=wake)
+        while (verdict := ask()) == "wait":
+            await room.wait()
+            room.clear()
+        return None if verdict == "admitted" else verdict
+
     async def _call_root(self, effect: CallRootModel) -> RootReply:
-        model, started = root_model(self.scope), time.monotonic()
-        kwargs = root_kwargs(self.scope.settings.config)
-        config = self.root_config(effect)
+        call = RootCall(self.scope, effect)
+        if limit := await self._reserve(call.most, closing=effect.closing):
+            return RootReply(None, None, 0.0, refused=limit)
+        reply: RootReply | None = None
         try:
-            if not (self.scope.root.options.stream_tokens and self.scope.depth == 0):
-                return self.reply(started, await model.ainvoke(effect.messages, config, **kwargs))
-            message: AIMessageChunk | None = None
-            stream = model.astream(effect.messages, config, **stream_kwargs(model, kwargs))
-            async for chunk in stream:
+            reply = await self._ask_root(call, effect)
+        finally:
+            call.settle(reply)
+        return call.priced(reply)
+
+    async def _ask_root(self, call: RootCall, effect: CallRootModel) -> RootReply:
+        model, started = call.model, time.monotonic()
+        try:
+            if not self.streams:
+                message = await model.ainvoke(effect.messages, call.config, **call.kwargs)
+                return self.reply(started, message)
+            whole: AIMessageChunk | None = None
+            kwargs = stream_kwargs(model, call.kwargs)
+            async for chunk in model.astream(effect.messages, call.config, **kwargs):
                 self.token(effect, chunk)
-                message = chunk if message is None else message + chunk
-            return self.reply(started, message or AIMessage(""))
+                whole = chunk if whole is None else whole + chunk
+            return self.reply(started, whole or AIMessage(""))
         except GraphBubbleUp:
             raise
         except Exception as error:  # noqa: BLE001 - any failure of a model is a value here
@@ -378,11 +426,17 @@ class _Awaiter(_Performer):
         async with self.scope.lanes.semaphore(lane_of(request, self.scope)):
             started = time.monotonic()
             call = Call(self.scope, request, iteration)
+            if limit := await self._reserve(call.most):
+                return call.refused(limit)
+            outcome: CallOutcome | None = None
             try:
                 result = await call.target.ainvoke(call.input, call.config, **call.kwargs)
+                outcome = call.done(result, started)
             except Exception as error:  # noqa: BLE001 - a failed call is a value for the cell
-                return call.failed(error, started)
-            return call.done(result, started)
+                outcome = call.failed(error, started)
+            finally:
+                call.settle(outcome)
+            return outcome
 
 
 def _await(future: Future[T]) -> asyncio.Future[T]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from langchain_replm.context_store import ContextHandle
     from langchain_replm.events import RLMEvent
     from langchain_replm.sandbox.base import Exchanged
+    from langchain_replm.types import StopReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +38,21 @@ class CallRootModel:
 
     messages: Sequence[BaseMessage]
     iteration: int
+    closing: bool = False
+    """It may use what the budget has kept for the closing request."""
 
 
 @dataclass(frozen=True, slots=True)
 class RootReply:
-    """What the root model said, or how the call failed."""
+    """What the root model said, how the call failed, or the limit that left no room for it."""
 
     message: AIMessage | None
     error: Exception | None
     elapsed_seconds: float
     started_seconds: float = 0.0
     """Since the start of the run."""
+    cost_usd: float | None = None
+    refused: StopReason | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage
 from langgraph.errors import GraphBubbleUp
 
-from langchain_replm._subcalls import CallOutcome, CallRequest
+from langchain_replm._prices import cost_usd, most_spent, name_of, price_of
+from langchain_replm._subcalls import CallOutcome, CallRequest, no_room
 from langchain_replm._tools import functions
 from langchain_replm._tracing import call_config
+from langchain_replm.budget import NOTHING, Spend
 from langchain_replm.sandbox._policy import policy_data
 from langchain_replm.sandbox._wire import Setup, WireLimits
 from langchain_replm.state import OPTIONS_KEY, RunOptions, RunScope, read_trajectory
 from langchain_replm.types import encodable, total
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages.ai import UsageMetadata
     from langchain_core.runnables import Runnable, RunnableConfig
 
+    from langchain_replm._effects import CallRootModel, RootReply
     from langchain_replm.config import RLMConfig
     from langchain_replm.context_store import ContextHandle
+    from langchain_replm.types import StopReason
 
 ERROR_CHARS = 500
 """A provider's error page does not belong into a cell."""
+
+OBSERVATION_CHARS = 4_000
+"""What an observation may hold besides the output of cells: errors, variables, hints."""
 
 
 def root_kwargs(config: RLMConfig) -> dict[str, Any]:
@@ -85,6 +93,59 @@ def runs_child(request: CallRequest, scope: RunScope) -> bool:
     return request.kind == "rlm_query" and scope.depth + 1 < depth
 
 
+class RootCall:
+    """One call of the root model: what it can take, and what its reply has taken."""
+
+    def __init__(self, scope: RunScope, effect: CallRootModel) -> None:
+        self._scope = scope
+        self._effect = effect
+        config = scope.settings.config
+        self.model = root_model(scope)
+        self.kwargs = root_kwargs(config)
+        self.config = call_config("root_generate", iteration=effect.iteration, depth=scope.depth)
+        self._price = price_of(config, name_of(self.model))
+        self.most = self._most()
+        if scope.depth == 0 and not effect.closing:
+            self._keep(self.most)
+
+    def _most(self, *more: str) -> Spend:
+        budget, config = self._scope.budget, self._scope.settings.config
+        if not budget.counts_spending:
+            return NOTHING
+        texts = [*(message.text for message in self._effect.messages), *more]
+        return most_spent(texts, self.model, self._price, output_tokens=config.root_max_tokens)
+
+    def _keep(self, reply: Spend) -> None:
+        """Keep what the closing request can take if it is the next one, after this reply."""
+        shown = "x" * (self._scope.settings.config.metadata_prefix_chars + OBSERVATION_CHARS)
+        self._scope.budget.keep_for_closing(self._most(shown) + reply)
+
+    def settle(self, reply: RootReply | None) -> None:
+        """Charge what the call has taken; all that it could, if nobody waited for the reply."""
+        used = NOTHING if reply is not None else self.most
+        if reply is not None and reply.message is not None:
+            usage = reply.message.usage_metadata
+            used = spent(usage and {"": usage}, self._cost(reply.message), self.most)
+        if self._scope.depth == 0 and not self._effect.closing:
+            self._keep(used)
+        self._scope.budget.settle(self.most, used)
+
+    def priced(self, reply: RootReply) -> RootReply:
+        """The reply, with what it has cost."""
+        return replace(reply, cost_usd=None if reply.message is None else self._cost(reply.message))
+
+    def _cost(self, message: AIMessage) -> float | None:
+        config = self._scope.settings.config
+        price = price_of(config, name_of(self.model), _reported_name(message))
+        return cost_usd(message.usage_metadata, price)
+
+
+def spent(usage: Mapping[str, UsageMetadata] | None, cost: float | None, most: Spend) -> Spend:
+    """What a call has taken: what the provider told, and the most it can be for the rest."""
+    tokens = sum(item["total_tokens"] for item in usage.values()) if usage else most.tokens
+    return Spend(tokens, most.cost_usd if cost is None else cost)
+
+
 class Call:
     """One call: the Runnable that makes it, its input, and how its result becomes an outcome."""
 
@@ -96,6 +157,7 @@ class Call:
         self.target: Runnable[Any, Any]
         self.input: Any
         self.kwargs: dict[str, Any] = {}
+        self.most = NOTHING
         name = request.kind if self._is_child or request.kind == "tool" else "llm_query"
         self.config: RunnableConfig = call_config(name, iteration=iteration, depth=scope.depth)
         if request.kind == "tool":
@@ -111,6 +173,13 @@ class Call:
         self.target = settings.sub_model if name is None else settings.models[name]
         self.input = self._request.prompt
         self.kwargs = sub_kwargs(settings.config)
+        if self._scope.budget.counts_spending:
+            self.most = most_spent(
+                [self._request.prompt],
+                self.target,
+                price_of(settings.config, name_of(self.target)),
+                output_tokens=settings.config.sub_max_tokens,
+            )
 
     def _ask_tool(self) -> None:
         tools = {tool.name: tool for tool in self._scope.settings.tools}
@@ -156,12 +225,28 @@ class Call:
     def _outcome(self, **fields: Any) -> CallOutcome:
         return CallOutcome(request=self._request, started_seconds=self._started_seconds, **fields)
 
+    def refused(self, limit: StopReason) -> CallOutcome:
+        """The outcome of a call for which there was no room when its turn came."""
+        error = no_room(limit, self._scope.budget, self.most)
+        return self._outcome(error=error, sub_calls=0, refused=True)
+
+    def settle(self, outcome: CallOutcome | None) -> None:
+        """Charge what the call has taken; all that it could, if nobody waited for its end."""
+        used = self.most
+        if outcome is not None and outcome.error is not None:
+            used = NOTHING
+        elif outcome is not None and not self._is_child:  # a child's calls are charged one by one
+            used = spent(outcome.usage, outcome.cost_usd, self.most)
+        self._scope.budget.settle(self.most, used)
+
     def _model_done(self, message: Any, elapsed: float) -> CallOutcome:
         if not isinstance(message, AIMessage):
             kind = type(message).__name__
             error = f"the model returned a {kind}, not an AIMessage"
             return self._outcome(error=error, elapsed_seconds=elapsed)
-        name = message.response_metadata.get("model_name") or name_of(self.target)
+        asked, reported = name_of(self.target), _reported_name(message)
+        name = reported or asked
+        price = price_of(self._scope.settings.config, asked, reported)
         usage: dict[str, UsageMetadata] = {}
         if message.usage_metadata is not None:
             usage[name] = message.usage_metadata
@@ -169,6 +254,7 @@ class Call:
             text=message.text,
             model=name,
             usage=usage,
+            cost_usd=cost_usd(message.usage_metadata, price),
             elapsed_seconds=elapsed,
         )
 
@@ -183,6 +269,7 @@ class Call:
             if failed
             else None,
             usage=totals.usage_by_model,
+            cost_usd=None if totals.unpriced_models else totals.cost_usd,
             sub_calls=1 + totals.sub_calls,
             elapsed_seconds=elapsed,
             child=child,
@@ -212,12 +299,9 @@ def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def name_of(model: Any) -> str:
-    for attribute in ("model_name", "model"):
-        name = getattr(model, attribute, None)
-        if isinstance(name, str) and name:
-            return name
-    return type(model).__name__
+def _reported_name(message: AIMessage) -> str | None:
+    """The name that the provider says; often more exact than the one that was asked for."""
+    return message.response_metadata.get("model_name")
 
 
 def _plain(result: Any) -> Any:

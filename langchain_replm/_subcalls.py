@@ -14,6 +14,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from langchain_replm.budget import NOTHING
 from langchain_replm.prompts import sub_call_prompt
 from langchain_replm.types import PROMPT_RECORD_CHARS, HostCall, Iteration, SubCall, encodable
 
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 
     from langchain_core.messages.ai import UsageMetadata
 
-    from langchain_replm.budget import Budget
+    from langchain_replm.budget import Budget, Spend
     from langchain_replm.config import RLMConfig
-    from langchain_replm.types import SubCallKind
+    from langchain_replm.types import StopReason, SubCallKind
 
 CACHE_ENTRIES = 10_000
 
@@ -55,8 +56,11 @@ class CallOutcome:
     error: str | None = None
     model: str | None = None
     usage: Mapping[str, UsageMetadata] = field(default_factory=dict)
+    cost_usd: float | None = None
     sub_calls: int = 1
     started_seconds: float = 0.0
+    refused: bool = False
+    """There was no room left when its turn came; `error` says why. Nothing was called."""
     elapsed_seconds: float = 0.0
     child: tuple[Iteration, ...] = ()
 
@@ -165,13 +169,11 @@ class SubCallDesk:
                 call.fill(request.index, settled)
             elif not self._follow(request):
                 wanted.append(request)
-        charged = [request for request in wanted if request.kind != "tool"]
-        admitted = self._budget.admit(len(charged))
-        for request in charged[admitted:]:
+        take = self._budget.admit_tools if kind == "tool" else self._budget.admit
+        admitted = take(len(wanted))
+        for request in wanted[admitted:]:
             self._drop(request, call)
-        refused = {id(request) for request in charged[admitted:]}
-        start = [request for request in wanted if id(request) not in refused]
-        return Admission(start=start, call=call)
+        return Admission(start=wanted[:admitted], call=call)
 
     def settle(self, outcome: CallOutcome) -> tuple[list[SubCall], list[OpenCall]]:
         """Record what came of a call.
@@ -181,15 +183,19 @@ class SubCallDesk:
             which slots were filled.
         """
         request = outcome.request
+        if outcome.refused and request.kind != "tool":
+            self._budget.give_back(1)
+        failed = "refused" if outcome.refused else "failed"
         record = _record(
             request,
-            status="ok" if outcome.error is None else "failed",
+            status="ok" if outcome.error is None else failed,
             response=encodable(outcome.text),
             error=outcome.error,
             model=outcome.model,
             sub_calls=outcome.sub_calls,
             usage=dict(outcome.usage),
             started_seconds=outcome.started_seconds,
+            cost_usd=outcome.cost_usd,
             elapsed_seconds=outcome.elapsed_seconds,
             child=outcome.child,
         )
@@ -244,8 +250,11 @@ class SubCallDesk:
 
     def _drop(self, request: CallRequest, call: OpenCall) -> None:
         """Refuse a call for which the budget had no room, and those that waited for its reply."""
-        used, most = self._budget.sub_calls, self._budget.max_sub_calls
-        error = f"no sub-calls are left ({used:,} of {most:,} used); go on with what you have"
+        if request.kind == "tool":
+            error = f"no tool calls are left (the limit is {self._budget.max_tool_calls})"
+            error += "; go on with what you have"
+        else:
+            error = no_room("max_sub_calls", self._budget, NOTHING)
         refusal = _record(request, status="refused", error=error)
         call.fill(request.index, refusal)
         key = self._key(request)
@@ -289,6 +298,24 @@ class Admission:
     call: OpenCall
 
 
+def no_room(limit: StopReason, budget: Budget, most: Spend) -> str:
+    """What a cell reads about a model call that was refused, and what to do about it."""
+    advice = "; go on with what you have"
+    if limit == "max_sub_calls":
+        used, allowed = budget.sub_calls, budget.max_sub_calls
+        return f"no sub-calls are left ({used:,} of {allowed:,} used){advice}"
+    if limit == "max_tokens":
+        left = budget.tokens_left or 0
+        return f"too few tokens are left: {left:,}, and it may take {most.tokens:,}{advice}"
+    if limit == "max_cost":
+        left_usd = budget.cost_left_usd or 0.0
+        return (
+            f"too little money is left: ${left_usd:.4f}, and it may cost ${most.cost_usd:.4f}"
+            f"{advice}"
+        )
+    return f"the run is ending ({limit}){advice}"
+
+
 class Replay:
     """Recorded results for the cells of a session that is rebuilt. Makes no call."""
 
@@ -325,9 +352,11 @@ def _wire_result(item: SubCall) -> dict[str, Any]:
 
 def _as_hit(record: SubCall) -> SubCall:
     if record.status != "ok":
-        return record.model_copy(update={"sub_calls": 0, "usage": {}, "child": ()})
-    update = {"cached": True, "sub_calls": 0, "usage": {}, "child": (), "elapsed_seconds": 0.0}
-    return record.model_copy(update=update)
+        return record.model_copy(update=_FREE)
+    return record.model_copy(update={**_FREE, "cached": True, "elapsed_seconds": 0.0})
+
+
+_FREE: dict[str, Any] = {"sub_calls": 0, "usage": {}, "cost_usd": None, "child": ()}
 
 
 def _record(request: CallRequest, *, status: str, **fields: Any) -> SubCall:

@@ -14,6 +14,28 @@ ExitBehavior = Literal["end", "error"]
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 
 
+class ModelPrice(BaseModel):
+    """What a model costs, in USD per million tokens.
+
+    Example:
+        ```python
+        from langchain_replm import ModelPrice, RLMConfig
+
+        mini = ModelPrice(input_usd_per_million=0.25, output_usd_per_million=2.0)
+        config = RLMConfig(prices={"gpt-5-mini": mini}, max_cost_usd=0.50)
+        ```
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input_usd_per_million: float = Field(ge=0)
+    output_usd_per_million: float = Field(ge=0)
+    cached_input_usd_per_million: float | None = Field(default=None, ge=0)
+    """Input that the provider had in its prompt cache; the price of input when None."""
+    cache_write_usd_per_million: float | None = Field(default=None, ge=0)
+    """Input that the provider puts into its prompt cache; the price of input when None."""
+
+
 class RLMConfig(BaseModel):
     """How a run behaves: its limits, its sampling, its sandbox, its prompt.
 
@@ -39,6 +61,15 @@ class RLMConfig(BaseModel):
 
     max_sub_calls: int = Field(default=500, ge=0)
     """Most sub-calls of a run, over all depths. Reserved before a call is made."""
+
+    max_total_tokens: int | None = Field(default=None, ge=1)
+    """Most tokens of a run, input and output, all models, all depths. Reserved before a call."""
+
+    max_cost_usd: float | None = Field(default=None, gt=0)
+    """Most money of a run, all models, all depths. Reserved before a call; needs prices."""
+
+    max_tool_calls: int | None = Field(default=None, ge=0)
+    """Most tool calls of a run, over all depths. More are refused; the run goes on."""
 
     max_recursion_depth: int = Field(default=1, ge=1)
     """1: `rlm_query` is a plain sub-call. 2 or more: it runs a child RLM, this many levels deep."""
@@ -100,11 +131,14 @@ class RLMConfig(BaseModel):
     hold_first_answer: bool = True
     """Hold an answer given before any look at a context longer than its preview, once."""
 
+    prices: dict[str, ModelPrice] = Field(default_factory=dict)
+    """Prices by model name: that of the chat model, or the one that the provider reports."""
+
     cost_per_input_token: float | None = Field(default=None, ge=0)
-    """USD per input token. With `cost_per_output_token` it makes `response.cost` known."""
+    """USD per input token of every model without an entry in `prices`."""
 
     cost_per_output_token: float | None = Field(default=None, ge=0)
-    """USD per output token."""
+    """USD per output token of every model without an entry in `prices`."""
 
     verbose: bool = False
     """Log the events of the run at level INFO instead of DEBUG (logger `langchain_replm`)."""
@@ -124,6 +158,16 @@ class RLMConfig(BaseModel):
             )
             raise ValueError(msg)
         return self
+
+    @property
+    def price_of_every_model(self) -> ModelPrice | None:
+        """The price of models without an entry in `prices`; None if it is unknown."""
+        if self.cost_per_input_token is None or self.cost_per_output_token is None:
+            return None
+        return ModelPrice(
+            input_usd_per_million=self.cost_per_input_token * 1_000_000,
+            output_usd_per_million=self.cost_per_output_token * 1_000_000,
+        )
 
 
 def _explain(error: ValidationError) -> str:

@@ -24,6 +24,7 @@ from langchain_replm._nodes.parse import parse, wants_sandbox
 from langchain_replm._nodes.root_generate import root_generate
 from langchain_replm._nodes.sandbox_exec import sandbox_exec
 from langchain_replm._nodes.truncate import truncate
+from langchain_replm._prices import check_prices
 from langchain_replm._requests import setup_maker
 from langchain_replm._subcalls import SubCallCache
 from langchain_replm._tools import check_tools
@@ -102,13 +103,16 @@ def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
     """
     config = config or RLMConfig()
     root = resolve_chat_model(root_model, role="root_model")
+    sub = root if sub_model is None else resolve_chat_model(sub_model, role="sub_model")
+    named = {
+        name: resolve_chat_model(model, role=f"models[{name!r}]")
+        for name, model in (models or {}).items()
+    }
+    check_prices(config, (root, sub, *named.values()))
     settings = Settings(
         root_model=root,
-        sub_model=root if sub_model is None else resolve_chat_model(sub_model, role="sub_model"),
-        models={
-            name: resolve_chat_model(model, role=f"models[{name!r}]")
-            for name, model in (models or {}).items()
-        },
+        sub_model=sub,
+        models=named,
         config=config,
         tools=check_tools(tools),
         sandbox=sandbox_for(config.sandbox_mode) if sandbox is None else sandbox,

@@ -16,6 +16,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from langchain_replm.budget import Budget
     from langchain_replm.config import PromptVariant, RLMConfig
     from langchain_replm.context_store import ContextHandle
     from langchain_replm.types import Cell, Iteration
@@ -253,10 +254,23 @@ def cut_middle(cell: Cell, shown_chars: int) -> tuple[str, int]:
     return f"{head}\n[... {left_out:,} characters left out ...]\n{tail}", left_out
 
 
-def budget_line(*, iterations_left: int, sub_calls_left: int | None) -> str:
-    """What is left to spend; None where there are no sub-calls at all."""
-    line = f"Left: {iterations_left} replies"
-    return line + (f", {sub_calls_left} sub-calls." if sub_calls_left is not None else ".")
+def budget_line(
+    *,
+    iterations_left: int,
+    sub_calls_left: int | None,
+    tool_calls_left: int | None = None,
+    budget: Budget | None = None,
+) -> str:
+    """What is left to spend; None where there is no such limit, or nothing to spend it on."""
+    tokens, usd = (budget.tokens_left, budget.cost_left_usd) if budget else (None, None)
+    left = [
+        f"{iterations_left} replies",
+        None if sub_calls_left is None else f"{sub_calls_left} sub-calls",
+        None if tool_calls_left is None else f"{tool_calls_left} tool calls",
+        None if tokens is None else f"{tokens:,} tokens",
+        None if usd is None else f"${usd:.4f}",
+    ]
+    return f"Left: {', '.join(item for item in left if item is not None)}."
 
 
 NUDGES = {
@@ -298,6 +312,9 @@ CLOSING = (
 LIMIT_REASONS = {
     "max_iterations": "there are no replies left",
     "max_sub_calls": "there are no sub-calls left",
+    "max_tokens": "there are no tokens left for more",
+    "max_cost": "there is no money left for more",
+    "deadline": "the time is up",
 }
 
 RESTARTED = (

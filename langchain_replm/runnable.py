@@ -238,9 +238,14 @@ class RLM(RLMParameters, RunnableSerializable[RLMInput, RLMResponse]):
         yield self._last_chunk(last)
 
     def _finish(self, state: dict[str, Any]) -> RLMResponse:
-        response = make_response(state, self.config)
+        response = make_response(state)
         if response.stop_reason != "answered" and self.config.exit_behavior == "error":
-            used = {"max_sub_calls": response.sub_calls}
+            used = {
+                "max_sub_calls": response.sub_calls,
+                "max_tokens": response.total_input_tokens + response.total_output_tokens,
+                "max_cost": response.cost or 0.0,
+                "deadline": response.elapsed_seconds,
+            }
             raise LimitExceededError(
                 response.stop_reason,
                 used=used.get(response.stop_reason, response.iterations),

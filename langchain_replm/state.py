@@ -115,8 +115,11 @@ class Turn(Record):
     reply: str = ""
     model: str | None = None
     usage: UsageMetadata | None = None
+    cost_usd: float | None = None
     error: str | None = None
     started_seconds: float = 0.0
+    refused: StopReason | None = None
+    """The limit that left no room for the call; nothing was asked."""
     elapsed_seconds: float = 0.0
     truncated: bool = False
     foreign: str | None = None
@@ -216,15 +219,12 @@ def read_turn(state: Mapping[str, Any]) -> Turn:
     return _read(_TURN, state.get("turn"), "turn")
 
 
-def make_response(state: Mapping[str, Any], config: RLMConfig) -> RLMResponse:
+def make_response(state: Mapping[str, Any]) -> RLMResponse:
     """The response of a finished run, from the graph's output."""
     trajectory = read_trajectory(state)
     totals = total(trajectory)
     tokens_in = sum(usage["input_tokens"] for usage in totals.usage_by_model.values())
     tokens_out = sum(usage["output_tokens"] for usage in totals.usage_by_model.values())
-    cost = None
-    if config.cost_per_input_token is not None and config.cost_per_output_token is not None:
-        cost = tokens_in * config.cost_per_input_token + tokens_out * config.cost_per_output_token
     asked = state.get("asked") or {}
     handle = asked.get("context")
     return RLMResponse(
@@ -234,9 +234,11 @@ def make_response(state: Mapping[str, Any], config: RLMConfig) -> RLMResponse:
         sub_calls=totals.sub_calls,
         total_input_tokens=tokens_in,
         total_output_tokens=tokens_out,
+        tool_calls=totals.tool_calls,
         cache_hits=totals.cache_hits,
         usage_by_model=totals.usage_by_model,
-        cost=cost,
+        cost=None if totals.unpriced_models else totals.cost_usd,
+        unpriced_models=totals.unpriced_models,
         elapsed_seconds=state.get("elapsed_seconds", 0.0),
         repl_variables=state.get("variables") or {},
         query=asked.get("query", ""),

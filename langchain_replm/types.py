@@ -63,6 +63,8 @@ class SubCall(Record):
     """Tokens by model."""
     started_seconds: float = 0.0
     """When the call began, counted from the start of the run; 0 for what was never started."""
+    cost_usd: float | None = None
+    """What it has cost; None if a price or the tokens are unknown, or if no model was called."""
     elapsed_seconds: float = 0.0
     child: tuple[Iteration, ...] = ()
     """The trajectory of the child run of an `rlm_query`."""
@@ -126,8 +128,10 @@ class Iteration(Record):
     reply: str = ""
     model: str | None = None
     usage: UsageMetadata | None = None
+    cost_usd: float | None = None
+    """What the root call has cost; None if its price or its tokens are unknown."""
     error: str | None = None
-    """The root call failed; there is no reply."""
+    """The root call failed, or there was no room left for it; there is no reply."""
     cells: tuple[Cell, ...] = ()
     observation: str | None = None
     """What the root model was shown next; None when the run ended here."""
@@ -147,8 +151,18 @@ class Totals(Record):
 
     iterations: int
     sub_calls: int
+    tool_calls: int
     cache_hits: int
     usage_by_model: dict[str, UsageMetadata]
+    cost_usd: float
+    """What is known of the cost."""
+    unpriced_models: tuple[str, ...]
+    """Models that replied at a cost that is not known."""
+
+    @property
+    def tokens(self) -> int:
+        """Input and output of all models."""
+        return sum(usage["total_tokens"] for usage in self.usage_by_model.values())
 
 
 def total(trajectory: Iterable[Iteration]) -> Totals:
@@ -161,18 +175,40 @@ def total(trajectory: Iterable[Iteration]) -> Totals:
         assert total([Iteration(number=1, reply="FINAL(42)")]).iterations == 1
         ```
     """
-    iterations = sub_calls = cache_hits = 0
+    iterations = sub_calls = tool_calls = cache_hits = 0
+    cost = 0.0
+    unpriced: set[str] = set()
     usage: dict[str, UsageMetadata] = {}
     for step in trajectory:
         iterations += not step.closing
         if step.usage is not None:
             add_usage_by_model(usage, {step.model or "unknown": step.usage})
+        cost += step.cost_usd or 0.0
+        if step.error is None and step.cost_usd is None:
+            unpriced.add(step.model or "unknown")
         for item in (item for call in step.host_calls() for item in call.items):
             sub_calls += item.sub_calls
-            cache_hits += item.cached + (total(item.child).cache_hits if item.child else 0)
             add_usage_by_model(usage, item.usage)
+            if item.child:
+                child = total(item.child)
+                tool_calls += child.tool_calls
+                cache_hits += child.cache_hits
+                cost += child.cost_usd
+                unpriced |= set(child.unpriced_models)
+                continue
+            tool_calls += item.kind == "tool" and item.status != "refused"
+            cache_hits += item.cached
+            cost += item.cost_usd or 0.0
+            if item.sub_calls and item.status == "ok" and item.cost_usd is None:
+                unpriced.add(item.model or "unknown")
     return Totals(
-        iterations=iterations, sub_calls=sub_calls, cache_hits=cache_hits, usage_by_model=usage
+        iterations=iterations,
+        sub_calls=sub_calls,
+        tool_calls=tool_calls,
+        cache_hits=cache_hits,
+        usage_by_model=usage,
+        cost_usd=cost,
+        unpriced_models=tuple(sorted(unpriced)),
     )
 
 
@@ -239,11 +275,15 @@ class RLMResponse(Record):
     """Model calls made from cells, over all depths."""
     total_input_tokens: int
     total_output_tokens: int
+    tool_calls: int = 0
+    """Tool calls made from cells, over all depths."""
     cache_hits: int = 0
     usage_by_model: dict[str, UsageMetadata] = {}
     """Tokens by model name, with cached and reasoning tokens where the provider tells them."""
     cost: float | None = None
-    """USD, from the prices in the config; None (unknown) when there are none."""
+    """USD over all models and depths; None (unknown) if any part of it is unknown."""
+    unpriced_models: tuple[str, ...] = ()
+    """Why `cost` is None: models that replied without a price, or without telling their tokens."""
     elapsed_seconds: float = 0.0
     repl_variables: dict[str, str] = {}
     """The variables at the end: name to a short summary."""

@@ -16,7 +16,7 @@ from langchain_core.runnables import RunnableLambda
 from langgraph.graph import END, START, StateGraph
 from typing_extensions import TypedDict
 
-from langchain_replm import RLM, LimitExceededError, RLMConfig, RLMResponse
+from langchain_replm import RLM, LimitExceededError, ModelPrice, RLMConfig, RLMResponse
 from langchain_replm.state import make_response
 from langchain_replm.testing import ScriptedChatModel
 
@@ -119,6 +119,62 @@ SCENARIOS: dict[str, Scenario] = {
         answer="4",
         stop_reason="max_sub_calls",
         sub_calls=4,
+    ),
+    "token_limit": Scenario(
+        [
+            cell(
+                "read = []",
+                "try:",
+                "    while True:",
+                "        read.append(llm_query('x' * 40_000))",
+                "except SubCallError as e:",
+                "    why = str(e)",
+            ),
+            cell("FINAL(['tokens' in why, len(read)])"),
+        ],
+        config={"max_total_tokens": 65_000, "root_max_tokens": 500, "sub_max_tokens": 500},
+        answer="[true, 4]",
+        stop_reason="max_tokens",
+        sub_calls=4,
+    ),
+    "cost_limit": Scenario(
+        [
+            cell(
+                "read = []",
+                "try:",
+                "    while True:",
+                "        read.append(llm_query('x' * 40_000))",
+                "except SubCallError as e:",
+                "    why = str(e)",
+            ),
+            cell("FINAL(['money' in why, len(read)])"),
+        ],
+        config={
+            "max_cost_usd": 0.30,
+            "root_max_tokens": 500,
+            "sub_max_tokens": 500,
+            "prices": {
+                "root": ModelPrice(input_usd_per_million=1.0, output_usd_per_million=10.0),
+                "sub": ModelPrice(input_usd_per_million=5.0, output_usd_per_million=5.0),
+            },
+        },
+        answer="[true, 4]",
+        stop_reason="max_cost",
+        sub_calls=4,
+    ),
+    "tool_limit_does_not_end_the_run": Scenario(
+        [
+            cell(
+                "try:",
+                "    print(add(1), add(2), add(3))",
+                "except Exception as e:",
+                "    print(e)",
+            ),
+            cell("FINAL('went on')"),
+        ],
+        tools=(add,),
+        config={"max_tool_calls": 2},
+        answer="went on",
     ),
     "iteration_limit_closes_with_a_cell": Scenario(
         [cell("n = 1"), cell("n += 1"), cell("FINAL(n)")],
@@ -269,11 +325,11 @@ async def _agenerate(rlm: RLM, given: Any) -> RLMResponse:
 
 
 async def _node(rlm: RLM, given: Any) -> RLMResponse:
-    return make_response(as_node(rlm).invoke(given), rlm.config)
+    return make_response(as_node(rlm).invoke(given))
 
 
 async def _anode(rlm: RLM, given: Any) -> RLMResponse:
-    return make_response(await as_node(rlm).ainvoke(given), rlm.config)
+    return make_response(await as_node(rlm).ainvoke(given))
 
 
 async def _chain(rlm: RLM, given: Any) -> RLMResponse:

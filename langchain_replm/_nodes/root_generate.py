@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import HumanMessage
 
 from langchain_replm._effects import CallRootModel, Emit, Flow, RootReply
-from langchain_replm._requests import error_text, name_of, root_model
+from langchain_replm._prices import name_of
+from langchain_replm._requests import error_text, root_model
 from langchain_replm._tools import tool_signature
+from langchain_replm.errors import ConfigurationError
 from langchain_replm.events import RLMEvent
-from langchain_replm.prompts import first_message, messages_for, system_prompt
+from langchain_replm.prompts import (
+    closing_request,
+    first_message,
+    messages_for,
+    system_prompt,
+)
 from langchain_replm.state import Turn, read_trajectory
 from langchain_replm.types import encodable
 
 if TYPE_CHECKING:
-    from langchain_core.messages import AIMessage
+    from langchain_core.messages import AIMessage, BaseMessage
 
     from langchain_replm.state import RLMState, RunScope
-    from langchain_replm.types import Iteration
+    from langchain_replm.types import Iteration, StopReason
 
 
 def root_generate(state: RLMState, scope: RunScope) -> Flow:
@@ -43,11 +52,39 @@ def root_generate(state: RLMState, scope: RunScope) -> Flow:
         first_message(state["query"], state["context_handle"]),
         past,
     )
-    got: RootReply = yield CallRootModel(messages, iteration=number)
-    if got.message is None:
+    got: RootReply = yield CallRootModel(messages, iteration=number, closing=closing)
+    update: dict[str, Any] = {}
+    if got.refused and not closing and _may_close(scope, past, got.refused):
+        # What was kept for this is still there: the request becomes the closing one.
+        closing, update["limit"] = True, got.refused
+        messages[-1] = _closing_message(messages[-1], got.refused)
+        got = yield CallRootModel(messages, iteration=number, closing=True)
+    if got.error is not None:
         _give_up_if_hopeless(past, got, scope)
     turn = _turn(number, got, scope, closing=closing)
-    return {"turn": turn.model_dump()}
+    return {"turn": turn.model_dump(), **update}
+
+
+def _may_close(scope: RunScope, past: list[Iteration], limit: StopReason) -> bool:
+    """Whether a closing request is to be made instead of a call for which there is no room.
+
+    Raises:
+        ConfigurationError: Not even the first call of the run has room; nothing was spent yet.
+    """
+    if not past and scope.depth == 0 and limit != "deadline":
+        field = {"max_tokens": "max_total_tokens", "max_cost": "max_cost_usd"}[limit]
+        value = getattr(scope.settings.config, field)
+        msg = (
+            f"RLMConfig.{field} = {value:,} is too little for one reply of the root model and the "
+            "closing request after it, at the most that these can take. Raise it, or set "
+            "root_max_tokens: without that a reply may be as long as the model can write."
+        )
+        raise ConfigurationError(msg)
+    return scope.settings.config.exit_behavior == "end"
+
+
+def _closing_message(last: BaseMessage, limit: StopReason) -> BaseMessage:
+    return HumanMessage(f"{last.text}\n\n{closing_request(limit)}")
 
 
 def render_system_prompt(scope: RunScope) -> str:
@@ -78,6 +115,9 @@ def _give_up_if_hopeless(past: list[Iteration], got: RootReply, scope: RunScope)
 
 
 def _turn(number: int, got: RootReply, scope: RunScope, *, closing: bool) -> Turn:
+    if got.refused:
+        error = f"there was no room left for this request ({got.refused})"
+        return Turn(number=number, closing=True, refused=got.refused, error=error)
     if got.message is None:
         return Turn(
             number=number,
@@ -95,6 +135,7 @@ def _turn(number: int, got: RootReply, scope: RunScope, *, closing: bool) -> Tur
         model=message.response_metadata.get("model_name") or name_of(root_model(scope)),
         usage=message.usage_metadata,
         started_seconds=got.started_seconds,
+        cost_usd=got.cost_usd,
         elapsed_seconds=got.elapsed_seconds,
         truncated=_was_cut_off(message),
         foreign=str(calls[0].get("name")) if calls else None,

@@ -73,6 +73,8 @@ def _ending(
     limit = state.get("limit")
     if turn.answer is not None:
         return turn.answer, limit or "answered"
+    if turn.refused is not None:
+        return "", limit or turn.refused
     if turn.closing:
         said = "" if turn.code or turn.final else turn.prose
         return said, limit
@@ -122,10 +124,12 @@ def _join(*parts: str) -> str:
 
 
 def _budget_line(turn: Turn, scope: RunScope) -> str:
-    config = scope.settings.config
+    config, budget = scope.settings.config, scope.budget
     return budget_line(
         iterations_left=config.max_iterations - turn.number,
-        sub_calls_left=scope.budget.sub_calls_left if config.enable_sub_calls else None,
+        sub_calls_left=budget.sub_calls_left if config.enable_sub_calls else None,
+        tool_calls_left=budget.tool_calls_left if scope.settings.tools else None,
+        budget=budget,
     )
 
 
@@ -145,6 +149,7 @@ def _iteration(turn: Turn, observation: str | None) -> Iteration:
         reply=turn.reply,
         model=turn.model,
         usage=turn.usage,
+        cost_usd=turn.cost_usd,
         error=turn.error,
         cells=turn.cells,
         observation=observation,

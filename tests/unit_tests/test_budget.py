@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import threading
 
-from langchain_replm.budget import Budget
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langchain_replm.budget import Budget, Spend
 from langchain_replm.config import RLMConfig
 
 
@@ -34,5 +38,101 @@ def test_threads_together_never_get_more_than_the_limit() -> None:
 
 def test_a_resumed_run_starts_with_what_was_spent() -> None:
     budget = Budget(RLMConfig(max_sub_calls=5))
-    budget.restore(4)
+    budget.restore(4, 3, Spend(50, 0.5))
     assert budget.admit(3) == 1
+    assert budget.spent == Spend(50, 0.5)
+
+
+# -- tokens and money ------------------------------------------------------------------------------
+
+
+def test_what_is_reserved_is_settled_with_what_was_taken() -> None:
+    budget = Budget(RLMConfig(max_total_tokens=100))
+    assert budget.reserve(Spend(60)) == "admitted"
+    budget.settle(Spend(60), Spend(10))
+    assert (budget.spent, budget.tokens_left) == (Spend(10), 90)
+    assert budget.reserve(Spend(90)) == "admitted"
+    assert budget.limit_met() is None, "exactly all of it has stopped nothing"
+
+
+def test_a_call_that_does_not_fit_beside_what_is_spent_is_refused() -> None:
+    budget = Budget(RLMConfig(max_total_tokens=100))
+    budget.reserve(Spend(60))
+    budget.settle(Spend(60), Spend(60))
+    assert budget.reserve(Spend(41), when_room=lambda: None) == "max_tokens"
+    assert budget.limit_met() == "max_tokens"
+    assert budget.spent == Spend(60), "a refusal spends nothing"
+
+
+def test_a_call_that_does_not_fit_beside_running_ones_waits_for_them() -> None:
+    budget = Budget(RLMConfig(max_total_tokens=100))
+    told: list[str] = []
+    budget.reserve(Spend(60))
+    assert budget.reserve(Spend(60), when_room=lambda: told.append("room")) == "wait"
+    assert (told, budget.limit_met()) == ([], None)
+    budget.settle(Spend(60), Spend(5))
+    assert told == ["room"], "told once, when something was settled"
+    assert budget.reserve(Spend(60)) == "admitted"
+
+
+def test_who_cannot_wait_is_refused() -> None:
+    budget = Budget(RLMConfig(max_total_tokens=100))
+    budget.reserve(Spend(60))
+    assert budget.reserve(Spend(60)) == "max_tokens"
+
+
+def test_only_the_closing_request_may_use_what_is_kept_for_it() -> None:
+    budget = Budget(RLMConfig(max_total_tokens=100))
+    budget.keep_for_closing(Spend(40))
+    assert budget.tokens_left == 60
+    assert budget.reserve(Spend(61)) == "max_tokens"
+    assert budget.reserve(Spend(100), closing=True) == "admitted"
+
+
+def test_money_is_not_refused_for_the_rounding_of_a_sum() -> None:
+    budget = Budget(RLMConfig(max_cost_usd=0.3, cost_per_input_token=1, cost_per_output_token=1))
+    for _ in range(3):
+        assert budget.reserve(Spend(1, 0.1)) == "admitted"
+        budget.settle(Spend(1, 0.1), Spend(1, 0.1))
+    assert budget.reserve(Spend(1, 0.0001)) == "max_cost"
+    assert budget.cost_left_usd == pytest.approx(0.0)
+
+
+def test_the_first_limit_that_stopped_something_is_the_reason() -> None:
+    budget = Budget(RLMConfig(max_total_tokens=10, max_sub_calls=0))
+    budget.reserve(Spend(11))
+    budget.admit(1)
+    assert budget.limit_met() == "max_tokens"
+
+
+def test_a_refused_tool_call_is_no_reason_to_stop() -> None:
+    budget = Budget(RLMConfig(max_tool_calls=2))
+    assert [budget.admit_tools(1) for _ in range(3)] == [1, 1, 0]
+    assert (budget.limit_met(), budget.tool_calls_left) == (None, 0)
+    assert Budget(RLMConfig()).admit_tools(1_000_000) == 1_000_000
+
+
+def test_a_call_that_was_not_made_is_given_back() -> None:
+    budget = Budget(RLMConfig(max_sub_calls=2))
+    budget.admit(2)
+    budget.give_back(1)
+    assert (budget.sub_calls, budget.admit(2)) == (1, 1)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.integers(0, 40), st.booleans()), max_size=60),
+    st.integers(1, 200),
+)
+def test_reservations_never_exceed_the_limit(calls: list[tuple[int, int, bool]], most: int) -> None:
+    budget = Budget(RLMConfig(max_total_tokens=most))
+    running: list[tuple[Spend, Spend]] = []
+    spent = 0
+    for estimate, taken, ends in calls:
+        if budget.reserve(Spend(estimate), when_room=lambda: None) == "admitted":
+            running.append((Spend(estimate), Spend(min(taken, estimate))))
+        if ends and running:
+            ended = running.pop(0)
+            spent += ended[1].tokens
+            budget.settle(*ended)
+        assert spent + sum(item[0].tokens for item in running) <= most
+        assert budget.spent.tokens == spent

@@ -70,6 +70,11 @@ def test_defaults_are_those_of_replm_except_where_the_readme_says_so() -> None:
         ({"temperature": 3.0}, ["temperature", "3.0", "less than or equal to 2"]),
         ({"sandbox_timeout": 0}, ["sandbox_timeout", "0", "greater than 0"]),
         ({"max_iteration": 5}, ["'max_iteration'", "max_iterations"]),
+        ({"max_cost_usd": 0}, ["max_cost_usd", "0", "greater than 0"]),
+        ({"max_total_tokens": 0}, ["max_total_tokens", "greater than or equal to 1"]),
+        ({"max_tool_calls": -1}, ["max_tool_calls", "-1"]),
+        ({"prices": {"m": {"input_usd_per_million": 1}}}, ["prices.m.output_usd_per_million"]),
+        ({"prices": {"m": {"input": 1}}}, ["prices.m.input"]),
         ({"cost_per_input_token": 0.1}, ["cost_per_input_token", "cost_per_output_token", "both"]),
     ],
 )

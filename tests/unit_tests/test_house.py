@@ -29,10 +29,10 @@ FUNCTION_LINES = 40
 
 # Next full fifty: a module that grows past it is looked at again.
 LONG_MODULES = {
-    "_drivers.py": 400,  # both colours of every effect, side by side on purpose
+    "_drivers.py": 450,  # both colours of every effect, side by side on purpose
     "_models.py": 350,  # model names and raw OpenAI clients
     "_nodes/sandbox_exec.py": 350,  # serve, stop and replay share one cell's state
-    "_subcalls.py": 350,  # desk, cache and replay share keys and records
+    "_subcalls.py": 400,  # desk, cache and replay share keys and records
     "graph.py": 350,
     "prompts.py": 350,  # every sentence that a model reads
     "sandbox/_wire.py": 650,  # the protocol: table, checks, session
@@ -42,6 +42,8 @@ LONG_MODULES = {
     "sandbox/_container.py": 400,
     "sandbox/_jail.py": 700,
     "sandbox/docker.py": 350,
+    "_requests.py": 350,  # what is asked of models, tools, children and workers
+    "types.py": 350,  # the record
 }
 LONG_FUNCTIONS = {
     "_models.py:_twin": 44,
@@ -66,6 +68,7 @@ PUBLIC = [
     "HistoryEntry",
     "LimitExceededError",
     "MemoryContextStore",
+    "ModelPrice",
     "RLMConfig",
     "RLMError",
     "RLMEvent",

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from langchain_replm.config import RLMConfig
 from langchain_replm.errors import RLMError
 from langchain_replm.state import (
     Turn,
@@ -124,9 +123,7 @@ def state(trajectory: list[Iteration], **fields: Any) -> dict[str, Any]:
 
 
 def test_a_response_is_made_of_the_state() -> None:
-    response = make_response(
-        state(TREE, variables={"n": "int: 2"}, elapsed_seconds=1.5), RLMConfig()
-    )
+    response = make_response(state(TREE, variables={"n": "int: 2"}, elapsed_seconds=1.5))
     assert (response.answer, response.stop_reason) == ("two", "answered")
     assert (response.iterations, response.sub_calls, response.cache_hits) == (4, 4, 2)
     assert (response.total_input_tokens, response.total_output_tokens) == (6_116, 197)
@@ -135,15 +132,45 @@ def test_a_response_is_made_of_the_state() -> None:
     assert response.cost is None, "unknown is not zero"
 
 
-def test_the_cost_is_that_of_all_tokens() -> None:
-    config = RLMConfig(cost_per_input_token=0.001, cost_per_output_token=0.01)
-    assert make_response(state(TREE), config).cost == pytest.approx(6.116 + 1.97)
-    free = RLMConfig(cost_per_input_token=0.0, cost_per_output_token=0.0)
-    assert make_response(state(TREE), free).cost == 0.0
+def test_the_cost_is_the_sum_over_all_calls_of_the_tree() -> None:
+    child = (step(1, model="mini", usage=usage(4, 1), cost_usd=0.25),)
+    calls = host_call(
+        item(sub_calls=1, usage={"m": usage(3, 1)}, cost_usd=0.5),
+        item(sub_calls=2, usage={"mini": usage(4, 1)}, child=child, cost_usd=0.25),
+        item(status="failed", error="RuntimeError: busy", sub_calls=1),
+        item(status="refused", error="no sub-calls are left"),
+        item(cached=True),
+        SubCall(kind="tool", prompt="{}", prompt_chars=2, status="ok", response="1"),
+    )
+    cell = Cell(code="a", status="ok", host_calls=(calls,))
+    first = step(1, usage=usage(5, 2), cost_usd=1.0).model_copy(update={"cells": (cell,)})
+    tree = [first, Iteration(number=2, error="RuntimeError: gone")]
+    response = make_response(state(tree))
+    assert (response.cost, response.unpriced_models, response.tool_calls) == (1.75, (), 1)
+
+
+@pytest.mark.parametrize(
+    "unpriced",
+    [
+        step(1, model="dear", usage=usage(5, 2)),
+        step(1, model="dear"),  # the provider told no tokens
+        step(1, cost_usd=0.0).model_copy(
+            update={"cells": (Cell(code="a", status="ok", host_calls=(
+                host_call(item(sub_calls=1, model="dear", usage={"dear": usage(1, 1)})),
+            )),)}
+        ),
+    ],
+)  # fmt: skip
+def test_a_cost_that_is_unknown_in_part_is_unknown_and_says_which_models(
+    unpriced: Iteration,
+) -> None:
+    priced = step(2, model="m", usage=usage(5, 2), cost_usd=1.0)
+    response = make_response(state([unpriced, priced]))
+    assert (response.cost, response.unpriced_models) == (None, ("dear",))
 
 
 def test_a_run_without_an_answer_has_an_empty_one() -> None:
-    response = make_response(state([], answer=None, stop_reason="errors"), RLMConfig())
+    response = make_response(state([], answer=None, stop_reason="errors"))
     assert (response.answer, response.stop_reason, response.history) == ("", "errors", [])
 
 
@@ -168,7 +195,7 @@ def test_the_history_is_in_order_and_ends_with_the_final_turn() -> None:
         Iteration(number=2, error="RuntimeError: gone"),
         Iteration(number=3, reply="FINAL(two herons)"),
     )
-    response = make_response(state(list(trajectory)), RLMConfig())
+    response = make_response(state(list(trajectory)))
     assert [(entry.role, entry.iteration, entry.content) for entry in response.history] == [
         ("root", 1, "look"),
         ("sub_call", 1, "one"),
@@ -198,7 +225,7 @@ def test_the_trajectory_survives_json() -> None:
 
 
 def test_a_response_is_json_data_and_json_text_alike() -> None:
-    response = make_response(state(TREE), RLMConfig())
+    response = make_response(state(TREE))
     data = response.to_dict()
     assert json.loads(json.dumps(data)) == data
     assert json.loads(response.to_json()) == data
