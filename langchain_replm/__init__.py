@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from langchain_replm.config import ModelPrice, RLMConfig
     from langchain_replm.context_store import ContextStore, MemoryContextStore
     from langchain_replm.errors import (
+        AnswerValidationError,
         ConfigurationError,
         ContextNotFoundError,
         LimitExceededError,
@@ -36,6 +37,7 @@ _HOMES = {
     "RLMGraph": "graph",
     "RLMInput": "state",
     "RLMResponse": "types",
+    "AnswerValidationError": "errors",
     "ConfigurationError": "errors",
     "ContextNotFoundError": "errors",
     "ContextStore": "context_store",
@@ -52,6 +54,7 @@ _HOMES = {
 
 __all__ = [
     "RLM",
+    "AnswerValidationError",
     "ConfigurationError",
     "ContextNotFoundError",
     "ContextStore",

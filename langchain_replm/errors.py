@@ -4,6 +4,7 @@
 RLMError
 ├── ConfigurationError(ValueError)   before anything runs
 ├── LimitExceededError               .limit .used .partial; only with `exit_behavior="error"`
+├── AnswerValidationError            .partial; `response_format` was not met; only with "error" too
 ├── ContextNotFoundError             a context handle whose text is gone from its store
 └── SandboxError                     the machine, not the code
     └── ProtocolError                the worker's bytes break the wire protocol
@@ -45,6 +46,27 @@ class LimitExceededError(RLMError):
         super().__init__(
             f"The run met its limit {limit!r} (used: {used:g}) without an answer. "
             "Raise the limit in RLMConfig, or read `.partial` for what was found so far."
+        )
+
+
+class AnswerValidationError(RLMError):
+    """A run ended without an answer that fits `response_format`.
+
+    Raised only with `exit_behavior="error"`; with `"end"` the response has the answer as text and
+    `structured_response=None`.
+
+    Attributes:
+        problem: What was wrong with the last answer that was submitted, one line per problem.
+        partial: Everything the run had learned until then.
+    """
+
+    def __init__(self, problem: str, *, partial: RLMResponse) -> None:
+        self.problem = problem
+        self.partial = partial
+        super().__init__(
+            f"The run ended ({partial.stop_reason}) without an answer that fits response_format. "
+            f"The last one had these problems:\n{problem}\n"
+            "Raise max_iterations, loosen the format, or read `.partial`."
         )
 
 

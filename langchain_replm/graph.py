@@ -28,6 +28,7 @@ from langchain_replm._prices import check_prices
 from langchain_replm._requests import setup_maker
 from langchain_replm._subcalls import SubCallCache
 from langchain_replm._tools import check_tools
+from langchain_replm._typed import AnswerFormat
 from langchain_replm.budget import Budget
 from langchain_replm.config import RLMConfig
 from langchain_replm.context_store import (
@@ -75,6 +76,7 @@ def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
     tools: Sequence[BaseTool | Callable[..., Any]] = (),
     sandbox: Sandbox | None = None,
     context_store: ContextStore | None = None,
+    response_format: Any = None,
 ) -> RLMStateGraph:
     """The loop as a `StateGraph` that can still be changed; its `compile` gives an `RLMGraph`.
 
@@ -86,9 +88,11 @@ def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
         tools: LangChain tools or functions that cells may call by name.
         sandbox: Where cells run, instead of `config.sandbox_mode`.
         context_store: Where contexts live while they are needed; in this process by default.
+        response_format: What the answer must be: a pydantic model, a dataclass, a `TypedDict`, or
+            a JSON Schema. The graph's output then has `structured_response`, as JSON data.
 
     Raises:
-        ConfigurationError: A model, a tool or a name is wrong.
+        ConfigurationError: A model, a tool, a name or the response format is wrong.
 
     Example:
         ```python
@@ -118,6 +122,7 @@ def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
         sandbox=sandbox_for(config.sandbox_mode) if sandbox is None else sandbox,
         context_store=MemoryContextStore() if context_store is None else context_store,
         make_child=cache(lambda: builder.compile(checkpointer=False, name="child RLM")),
+        response_format=None if response_format is None else AnswerFormat(response_format),
     )
     builder = RLMStateGraph(settings)
     return builder
@@ -310,4 +315,6 @@ def _fresh_state(query: str, handle: ContextHandle) -> dict[str, Any]:
         "limit": None,
         "answer": None,
         "stop_reason": None,
+        "structured_response": None,
+        "rejected": None,
     }

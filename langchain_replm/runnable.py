@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from langchain_replm._models import chat_model_from_client
 from langchain_replm.config import RLMConfig
-from langchain_replm.errors import ConfigurationError, LimitExceededError
+from langchain_replm.errors import AnswerValidationError, ConfigurationError, LimitExceededError
 from langchain_replm.events import RLMEvent, StreamChunk
 from langchain_replm.graph import RLMGraph, create_rlm_graph
 from langchain_replm.sandbox.base import Sandbox
@@ -38,6 +38,8 @@ class RLMParameters(BaseModel):
     """Limits, sampling, sandbox mode, prompt variant."""
     tools: Sequence[Any] = ()
     """LangChain tools, or functions, that cells may call by name."""
+    response_format: Any = None
+    """What the answer must be: a pydantic model, a dataclass, a `TypedDict`, or a JSON Schema."""
     sandbox: Sandbox | None = None
     """Where cells run, instead of `config.sandbox_mode`."""
     checkpointer: Any = None
@@ -58,6 +60,7 @@ class RLM(RLMParameters, RunnableSerializable[RLMInput, RLMResponse]):
     Raises:
         ConfigurationError: A parameter or an input is wrong; before any model is called.
         LimitExceededError: A limit was met and `config.exit_behavior` is `"error"`.
+        AnswerValidationError: As above, after an answer that does not fit `response_format`.
         SandboxError: The place where cells run failed.
 
     Example:
@@ -127,6 +130,7 @@ class RLM(RLMParameters, RunnableSerializable[RLMInput, RLMResponse]):
                 models=self.models,
                 config=self.config,
                 tools=self.tools,
+                response_format=self.response_format,
                 sandbox=self.sandbox,
                 checkpointer=self.checkpointer,
                 context_store=self.context_store,
@@ -238,8 +242,11 @@ class RLM(RLMParameters, RunnableSerializable[RLMInput, RLMResponse]):
         yield self._last_chunk(last)
 
     def _finish(self, state: dict[str, Any]) -> RLMResponse:
-        response = make_response(state)
+        response = make_response(state, self.graph.settings.response_format)
         if response.stop_reason != "answered" and self.config.exit_behavior == "error":
+            rejected = state.get("rejected")
+            if rejected is not None:
+                raise AnswerValidationError(rejected["problem"], partial=response)
             used = {
                 "max_sub_calls": response.sub_calls,
                 "max_tokens": response.total_input_tokens + response.total_output_tokens,

@@ -7,6 +7,7 @@ call of the graph does.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from langchain_replm._lanes import Lanes
     from langchain_replm._subcalls import SubCallCache
+    from langchain_replm._typed import AnswerFormat
     from langchain_replm.budget import Budget
     from langchain_replm.config import RLMConfig
     from langchain_replm.context_store import ContextStore
@@ -69,8 +71,18 @@ class RLMOutput(TypedDict, total=False):
     stop_reason: StopReason
     trajectory: list[dict[str, Any]]
     variables: dict[str, str]
+    structured_response: Any
+    """JSON data of an answer that fits `response_format`; None without one."""
+    rejected: RejectedAnswer | None
     sandbox_missing: list[str]
     elapsed_seconds: float
+
+
+class RejectedAnswer(TypedDict):
+    """The last answer that did not fit `response_format`."""
+
+    answer: str
+    problem: str
 
 
 def append_or_reset(
@@ -96,6 +108,8 @@ class RLMState(TypedDict, total=False):
     """A limit was met; the next reply is the closing one."""
     answer: str | None
     stop_reason: StopReason | None
+    structured_response: Any
+    rejected: RejectedAnswer | None
     sandbox_missing: list[str]
     elapsed_seconds: float
 
@@ -154,6 +168,7 @@ class Settings:
     context_store: ContextStore
     make_child: Callable[[], Runnable[Any, Any]]
     """The graph that runs an `rlm_query`."""
+    response_format: AnswerFormat | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +207,11 @@ class RunScope:
         """The run that all this belongs to; itself, unless it is a child."""
         return self if self.parent is None else self.parent.root
 
+    @property
+    def answer_format(self) -> AnswerFormat | None:
+        """What the answer of this run must be; children answer in text."""
+        return self.settings.response_format if self.depth == 0 else None
+
     def elapsed_seconds(self) -> float:
         """Seconds of the run; what earlier calls of the graph took for it is counted."""
         return time.monotonic() - self.started
@@ -219,8 +239,16 @@ def read_turn(state: Mapping[str, Any]) -> Turn:
     return _read(_TURN, state.get("turn"), "turn")
 
 
-def make_response(state: Mapping[str, Any]) -> RLMResponse:
-    """The response of a finished run, from the graph's output."""
+def make_response(
+    state: Mapping[str, Any], answer_format: AnswerFormat | None = None
+) -> RLMResponse:
+    """The response of a finished run, from the graph's output.
+
+    Without the format the structured response is the JSON data that fitted it.
+    """
+    structured = state.get("structured_response")
+    if structured is not None and answer_format is not None:
+        structured = answer_format.check(json.dumps(structured), is_json=True).value
     trajectory = read_trajectory(state)
     totals = total(trajectory)
     tokens_in = sum(usage["input_tokens"] for usage in totals.usage_by_model.values())
@@ -241,6 +269,7 @@ def make_response(state: Mapping[str, Any]) -> RLMResponse:
         unpriced_models=totals.unpriced_models,
         elapsed_seconds=state.get("elapsed_seconds", 0.0),
         repl_variables=state.get("variables") or {},
+        structured_response=structured,
         query=asked.get("query", ""),
         context=handle and {name: handle[name] for name in ContextSummary.model_fields},
         sandbox_missing=tuple(state.get("sandbox_missing") or ()),

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.messages.ai import UsageMetadata, add_usage
-from pydantic import BaseModel, ConfigDict, computed_field, model_validator
+from pydantic import BaseModel, ConfigDict, computed_field, field_serializer, model_validator
+from pydantic_core import to_jsonable_python
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -287,6 +288,9 @@ class RLMResponse(Record):
     elapsed_seconds: float = 0.0
     repl_variables: dict[str, str] = {}
     """The variables at the end: name to a short summary."""
+    structured_response: Any = None
+    """The answer as what `response_format` asked for: an instance of its model, or JSON data. None
+    without a `response_format`, and when the run ended without an answer that fits it."""
     query: str = ""
     context: ContextSummary | None = None
     sandbox_missing: tuple[str, ...] = ()
@@ -300,6 +304,11 @@ class RLMResponse(Record):
         if isinstance(data, dict) and "history" in data:
             return {name: value for name, value in data.items() if name != "history"}
         return data
+
+    @field_serializer("structured_response", when_used="json")
+    def _as_json_data(self, value: Any) -> Any:
+        """Whatever the object is made of, the response can be written as JSON."""
+        return to_jsonable_python(value, fallback=str)
 
     @computed_field  # type: ignore[prop-decorator]  # pydantic's documented order
     @property

@@ -14,9 +14,17 @@ from langchain_core.documents import Document
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
 from langgraph.graph import END, START, StateGraph
+from pydantic import BaseModel
 from typing_extensions import TypedDict
 
-from langchain_replm import RLM, LimitExceededError, ModelPrice, RLMConfig, RLMResponse
+from langchain_replm import (
+    RLM,
+    AnswerValidationError,
+    LimitExceededError,
+    ModelPrice,
+    RLMConfig,
+    RLMResponse,
+)
 from langchain_replm.state import make_response
 from langchain_replm.testing import ScriptedChatModel
 
@@ -47,6 +55,12 @@ class Scenario:
     stop_reason: str = "answered"
     sub_calls: int = 0
     tools: tuple[Any, ...] = ()
+    response_format: Any = None
+
+
+class Sighting(BaseModel):
+    bird: str
+    lines: int
 
 
 def add(first: int, second: int = 1) -> int:
@@ -240,6 +254,28 @@ SCENARIOS: dict[str, Scenario] = {
         ],
         answer="fence",
     ),
+    "typed_answer_is_mended": Scenario(
+        [
+            cell("n = context.count('heron')", "FINAL({'bird': 'heron', 'lines': 'many'})"),
+            cell("FINAL({'bird': 'heron', 'lines': n})"),
+        ],
+        response_format=Sighting,
+        answer='{"bird": "heron", "lines": 2000}',
+    ),
+    "typed_answer_is_never_given": Scenario(
+        [cell("FINAL({'bird': 'heron'})"), "I cannot say how many."],
+        response_format=Sighting,
+        config={"max_iterations": 1},
+        answer="I cannot say how many.",
+        stop_reason="max_iterations",
+    ),
+    "typed_answer_error": Scenario(
+        [cell("FINAL({'bird': 'heron'})")],
+        response_format=Sighting,
+        config={"max_iterations": 1, "exit_behavior": "error"},
+        answer='{"bird": "heron"}',
+        stop_reason="max_iterations",
+    ),
 }
 
 
@@ -249,6 +285,7 @@ def make(scenario: Scenario) -> RLM:
         sub_model=ScriptedChatModel(respond=scenario.sub, model_name="sub"),
         config=RLMConfig(**(scenario.config or {})),
         tools=list(scenario.tools),
+        response_format=scenario.response_format,
     )
 
 
@@ -264,6 +301,7 @@ class Parent(TypedDict, total=False):
     variables: dict[str, str]
     sandbox_missing: list[str]
     asked: dict[str, Any]
+    structured_response: Any
 
 
 def as_node(rlm: RLM) -> Any:
@@ -280,7 +318,7 @@ async def play(scenario: Scenario, entry: str) -> RLMResponse:
     given = {"query": QUERY, "context": scenario.context}
     try:
         return await _ENTRIES[entry](rlm, given)
-    except LimitExceededError as error:
+    except (LimitExceededError, AnswerValidationError) as error:
         return error.partial
 
 
@@ -325,11 +363,15 @@ async def _agenerate(rlm: RLM, given: Any) -> RLMResponse:
 
 
 async def _node(rlm: RLM, given: Any) -> RLMResponse:
-    return make_response(as_node(rlm).invoke(given))
+    return _of_graph(rlm, as_node(rlm).invoke(given))
 
 
 async def _anode(rlm: RLM, given: Any) -> RLMResponse:
-    return make_response(await as_node(rlm).ainvoke(given))
+    return _of_graph(rlm, await as_node(rlm).ainvoke(given))
+
+
+def _of_graph(rlm: RLM, state: dict[str, Any]) -> RLMResponse:
+    return make_response(state, rlm.graph.settings.response_format)
 
 
 async def _chain(rlm: RLM, given: Any) -> RLMResponse:

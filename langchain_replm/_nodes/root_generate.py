@@ -89,7 +89,7 @@ def _closing_message(last: BaseMessage, limit: StopReason) -> BaseMessage:
 
 def render_system_prompt(scope: RunScope) -> str:
     """The system prompt of this run; the only place where it is put together."""
-    settings = scope.settings
+    settings, answer_format = scope.settings, scope.answer_format
     return system_prompt(
         settings.config,
         sandbox=settings.sandbox.describe(),
@@ -97,6 +97,7 @@ def render_system_prompt(scope: RunScope) -> str:
         can_recurse=scope.depth + 1 < settings.config.max_recursion_depth,
         models=sorted(settings.models),
         tools=[(tool_signature(tool), tool.description) for tool in settings.tools],
+        schema=None if answer_format is None else answer_format.told(),
     )
 
 

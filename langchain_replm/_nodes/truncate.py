@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from langchain_replm._acceptance import Verdict, judge
 from langchain_replm._effects import Emit, Flow
 from langchain_replm.events import RLMEvent, preview
 from langchain_replm.prompts import (
@@ -35,16 +36,19 @@ def truncate(state: RLMState, scope: RunScope) -> Flow:
     """
     turn = read_turn(state)
     past = read_trajectory(state)
+    verdict = judge(turn, scope)
+    shown = _observation(turn, verdict, scope)
     if turn.cells:
-        shown = _observation(turn, scope)
         detail = {
             "observation": shown,
             "cells": len(turn.cells),
             "errors": sum(cell.error is not None for cell in turn.cells),
         }
         yield Emit(RLMEvent("code_executed", turn.number, preview(shown), detail, scope.depth))
-    answer, stop_reason = _ending(state, turn, past, scope)
     update: dict[str, Any] = {"turn": None, "variables": _variables(state, turn)}
+    if verdict is not None:
+        update |= _what_was_submitted(verdict)
+    stop_reason = _reason_to_stop(state, turn, past, verdict, scope)
     observation = None
     if stop_reason is None:
         limit = _limit_met(turn, scope)
@@ -52,11 +56,12 @@ def truncate(state: RLMState, scope: RunScope) -> Flow:
             stop_reason = limit
         elif limit is not None:
             update["limit"] = limit
-            observation = _join(_observation(turn, scope), closing_request(limit))
+            observation = _join(shown, closing_request(limit))
         elif turn.error is None:  # a failed call is simply made again
-            observation = _join(_observation(turn, scope), _budget_line(turn, scope))
+            observation = _join(shown, _budget_line(turn, scope))
     if stop_reason is not None:
         observation = None
+        answer = verdict.text if verdict is not None else _best_so_far(state)
         update |= {"answer": answer, "stop_reason": stop_reason}
         update["elapsed_seconds"] = scope.elapsed_seconds()
         detail = {"answer": answer, "stop_reason": stop_reason}
@@ -66,23 +71,39 @@ def truncate(state: RLMState, scope: RunScope) -> Flow:
     return update
 
 
-def _ending(
-    state: RLMState, turn: Turn, past: list[Iteration], scope: RunScope
-) -> tuple[str, StopReason | None]:
-    """The answer and why the run ends with it; no reason if it goes on."""
+def _what_was_submitted(verdict: Verdict) -> dict[str, Any]:
+    if verdict.taken:
+        return {"structured_response": verdict.data}
+    if verdict.problem:
+        return {"rejected": {"answer": verdict.text, "problem": verdict.problem}}
+    return {}
+
+
+def _reason_to_stop(
+    state: RLMState,
+    turn: Turn,
+    past: list[Iteration],
+    verdict: Verdict | None,
+    scope: RunScope,
+) -> StopReason | None:
+    """Why the run ends with this turn; None if it goes on, or if a limit is to be asked first."""
     limit = state.get("limit")
-    if turn.answer is not None:
-        return turn.answer, limit or "answered"
+    if verdict is not None and verdict.taken:
+        return limit or "answered"
     if turn.refused is not None:
-        return "", limit or turn.refused
+        return limit or turn.refused
     if turn.closing:
-        said = "" if turn.code or turn.final else turn.prose
-        return said, limit
-    if turn.error is not None and _failures(past) + 1 >= (
-        scope.settings.config.max_consecutive_errors
-    ):
-        return "", "errors"
-    return "", None
+        return limit
+    most = scope.settings.config.max_consecutive_errors
+    if turn.error is not None and _failures(past) + 1 >= most:
+        return "errors"
+    return None
+
+
+def _best_so_far(state: RLMState) -> str:
+    """The last answer that was refused for its form: better than none."""
+    rejected = state.get("rejected")
+    return rejected["answer"] if rejected is not None else ""
 
 
 def _failures(past: list[Iteration]) -> int:
@@ -102,7 +123,7 @@ def _limit_met(turn: Turn, scope: RunScope) -> StopReason | None:
     return met
 
 
-def _observation(turn: Turn, scope: RunScope) -> str:
+def _observation(turn: Turn, verdict: Verdict | None, scope: RunScope) -> str:
     """What the root model reads about its reply."""
     if turn.held:
         return HELD_ANSWER
@@ -116,6 +137,8 @@ def _observation(turn: Turn, scope: RunScope) -> str:
         parts.append(RESTARTED.replace("{reason}", turn.restarted))
     if turn.final is not None and turn.code and turn.final.kind == "text":
         parts.append(FINAL_WITH_CELLS)
+    if verdict is not None:
+        parts.append(verdict.note)
     return _join(*parts)
 
 

@@ -444,7 +444,7 @@ def _check_size(value: object, limit: int) -> None:
             if left > 0:
                 stack.extend(dict.keys(item))
                 stack.extend(dict.values(item))
-        elif isinstance(item, list | tuple):
+        elif isinstance(item, list | tuple | set | frozenset):
             left -= len(item)
             if left > 0:
                 stack.extend(item)
@@ -460,7 +460,10 @@ def _value_text(value: object, limit: int) -> tuple[str, bool]:
     import json  # noqa: PLC0415 - only needed here
 
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_jsonable), True
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_jsonable)
+        # What alone becomes a JSON string (a date, a Decimal) is text without the quotes.
+        is_text = text.startswith('"')
+        return (json.loads(text), False) if is_text else (text, True)
     except TypeError:
         pass
     except ValueError as error:
@@ -470,7 +473,7 @@ def _value_text(value: object, limit: int) -> tuple[str, bool]:
     except RecursionError:
         msg = "the answer is nested too deeply"
         raise ValueError(msg) from None
-    # A Decimal, a date or a path reads better as str; containers of such things as repr.
+    # An object of a class of the cell, a key that is no text: whatever reads best.
     if type(value).__str__ is not object.__str__:
         text = str(value)
         return str.__getitem__(text, slice(None)), False
@@ -478,11 +481,26 @@ def _value_text(value: object, limit: int) -> tuple[str, bool]:
 
 
 def _jsonable(value: Any) -> Any:
-    if hasattr(type(value), "__dataclass_fields__"):
-        return {name: getattr(value, name) for name in type(value).__dataclass_fields__}
-    if hasattr(type(value), "tolist"):
-        return value.tolist()
+    """Give the JSON value that stands for one that JSON does not know."""
+    kind = type(value)
+    if hasattr(kind, "__dataclass_fields__"):
+        return {name: getattr(value, name) for name in kind.__dataclass_fields__}
+    if isinstance(value, set | frozenset):
+        try:
+            return sorted(value)
+        except TypeError:
+            return list(value)
+    if hasattr(kind, "__members__"):  # an enum
+        return value.value
+    for method, arguments in (("model_dump", {"mode": "json"}), ("tolist", {}), ("isoformat", {})):
+        if hasattr(kind, method):
+            return getattr(value, method)(**arguments)
+    if kind.__module__ in _READ_AS_TEXT:
+        return str(value)
     raise TypeError
+
+
+_READ_AS_TEXT = frozenset({"decimal", "fractions", "uuid", "pathlib", "_decimal", "_pydecimal"})
 
 
 def error_text(

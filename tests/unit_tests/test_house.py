@@ -34,7 +34,7 @@ LONG_MODULES = {
     "_nodes/sandbox_exec.py": 350,  # serve, stop and replay share one cell's state
     "_subcalls.py": 400,  # desk, cache and replay share keys and records
     "graph.py": 350,
-    "prompts.py": 350,  # every sentence that a model reads
+    "prompts.py": 500,  # every sentence that a model reads
     "sandbox/_wire.py": 650,  # the protocol: table, checks, session
     "sandbox/_worker.py": 500,
     "sandbox/_worker_repl.py": 750,
@@ -61,6 +61,7 @@ COLOURED_ROOMS = ("extractive/", "testing/")
 
 PUBLIC = [
     "RLM",
+    "AnswerValidationError",
     "ConfigurationError",
     "ContextNotFoundError",
     "ContextStore",
@@ -81,6 +82,7 @@ PUBLIC = [
     "create_rlm_graph",
 ]
 WITHOUT_EXAMPLE = {
+    "AnswerValidationError",
     "ConfigurationError",
     "ContextNotFoundError",
     "ContextStore",

@@ -674,7 +674,7 @@ def test_an_exception_in_a_thread_is_shown_without_host_paths(p):
         ("FINAL(42)", "42", True),
         ("FINAL({'ä': [1, None, True, 2.5]})", '{"ä": [1, null, true, 2.5]}', True),
         ("FINAL((1, 2))", "[1, 2]", True),
-        ("FINAL({1, 2})", "{1, 2}", False),
+        ("FINAL({1, 2})", "[1, 2]", True),
         ("FINAL(llm_query('q'))", "reply to q", False),
         ("x = 'v'\nFINAL_VAR('x')", "v", False),
         ("x = 'v'\nFINAL_VAR(\"'x'\")", "v", False),
