@@ -8,6 +8,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; 
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Processes that share the tests; one file stays in one process. JOBS=0 for a debugger.
+JOBS ?= auto
 
 .PHONY: help demo demo-local test lint type format unit_tests bench clean
 
@@ -35,7 +37,7 @@ demo-local: $(VENV)/.group-demo $(VENV)/.group-local ## the same, with a small r
 
 test: lint type ## check style and types, then run every test
 	@echo "==> running the tests"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 unit_tests: $(VENV)/.group-dev ## only the fast tests
 	@$(BIN)/python -m pytest tests/unit_tests $(ARGS)
