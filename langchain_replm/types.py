@@ -12,8 +12,11 @@ from langchain_core.messages.ai import UsageMetadata, add_usage
 from pydantic import BaseModel, ConfigDict, computed_field, field_serializer, model_validator
 from pydantic_core import to_jsonable_python
 
+from langchain_replm import report
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
 
 StopReason = Literal[
     "answered",
@@ -323,6 +326,43 @@ class RLMResponse(Record):
     def to_json(self) -> str:
         """The response as JSON text."""
         return self.model_dump_json()
+
+    def to_html(self, path: str | Path) -> Path:
+        r"""Write the run as one HTML page that needs no network, and return where it is.
+
+        The page shows why the run gave its answer and what it cost: a timeline, every iteration
+        with its cells, outputs and sub-calls, tokens, variables and child runs, with a search.
+
+        Example:
+            ```python
+            from pathlib import Path
+            from tempfile import mkdtemp
+
+            from langchain_replm import RLM
+            from langchain_replm.testing import ScriptedChatModel
+
+            root = ScriptedChatModel(replies=["```repl\nFINAL(len(context))\n```"])
+            response = RLM(root).generate("How long?", "a heron")
+            page = response.to_html(Path(mkdtemp()) / "run.html")
+            assert "How long?" in page.read_text()
+            ```
+        """
+        return report.write(report.render(**self._for_report()), path)
+
+    def _repr_html_(self) -> str:
+        """The run in a notebook."""
+        told = self._for_report()
+        page = report.render(**told)
+        del told["record"]
+        return report.card(page, **told)
+
+    def _for_report(self) -> dict[str, str]:
+        return {
+            "record": self.model_dump_json(exclude={"history"}),
+            "query": self.query,
+            "answer": self.answer,
+            "stop_reason": self.stop_reason,
+        }
 
 
 def _flatten(trajectory: Iterable[Iteration]) -> Iterator[HistoryEntry]:

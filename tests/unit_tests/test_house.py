@@ -43,7 +43,7 @@ LONG_MODULES = {
     "sandbox/_jail.py": 700,
     "sandbox/docker.py": 350,
     "_requests.py": 350,  # what is asked of models, tools, children and workers
-    "types.py": 350,  # the record
+    "types.py": 400,  # the record
 }
 LONG_FUNCTIONS = {
     "_models.py:_twin": 44,
