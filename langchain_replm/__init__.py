@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from langchain_replm.events import RLMEvent, StreamChunk
     from langchain_replm.extractive import ExtractiveChatModel
     from langchain_replm.graph import RLMGraph, build_rlm_graph, create_rlm_graph
+    from langchain_replm.journal import Journal, MemoryJournal, SqliteJournal
     from langchain_replm.runnable import RLM
     from langchain_replm.state import RLMInput
     from langchain_replm.types import HistoryEntry, RLMResponse
@@ -43,10 +44,13 @@ _HOMES = {
     "ContextStore": "context_store",
     "ExtractiveChatModel": "extractive",
     "HistoryEntry": "types",
+    "Journal": "journal",
     "LimitExceededError": "errors",
     "MemoryContextStore": "context_store",
+    "MemoryJournal": "journal",
     "RLMError": "errors",
     "SandboxError": "errors",
+    "SqliteJournal": "journal",
     "StreamChunk": "events",
     "build_rlm_graph": "graph",
     "create_rlm_graph": "graph",
@@ -60,8 +64,10 @@ __all__ = [
     "ContextStore",
     "ExtractiveChatModel",
     "HistoryEntry",
+    "Journal",
     "LimitExceededError",
     "MemoryContextStore",
+    "MemoryJournal",
     "ModelPrice",
     "RLMConfig",
     "RLMError",
@@ -70,6 +76,7 @@ __all__ = [
     "RLMInput",
     "RLMResponse",
     "SandboxError",
+    "SqliteJournal",
     "StreamChunk",
     "build_rlm_graph",
     "create_rlm_graph",

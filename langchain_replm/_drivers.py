@@ -24,6 +24,7 @@ from langgraph.config import get_stream_writer
 from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command
 
+from langchain_replm._durable import keep_call, keep_reply, recorded_call, recorded_reply
 from langchain_replm._effects import (
     AwaitCalls,
     CallRootModel,
@@ -43,10 +44,8 @@ from langchain_replm._requests import (
     setup_maker,
     stream_kwargs,
 )
-from langchain_replm.budget import Spend
 from langchain_replm.events import RLMEvent, preview
-from langchain_replm.state import SCOPE_KEY, read_trajectory
-from langchain_replm.types import ended_seconds, total
+from langchain_replm.state import SCOPE_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
 
     from langchain_replm._effects import Effect
     from langchain_replm._subcalls import CallOutcome, CallRequest
+    from langchain_replm.budget import Spend
     from langchain_replm.state import RLMState, RunScope
     from langchain_replm.types import StopReason
 
@@ -85,7 +85,9 @@ class Node(Runnable["RLMState", "Command[str]"]):
         **_: Any,
     ) -> Command[str]:
         """Run the node, waiting."""
-        scope = _scope_of(input, config)
+        scope = _scope_of(config)
+        if scope.rejoins(input):
+            scope.rejoin(input)
         update = self.function(input, scope)
         if isinstance(update, Generator):
             update = drive(update, scope)
@@ -98,22 +100,18 @@ class Node(Runnable["RLMState", "Command[str]"]):
         **_: Any,
     ) -> Command[str]:
         """Run the node, awaiting."""
-        scope = _scope_of(input, config)
+        scope = _scope_of(config)
+        if scope.rejoins(input):
+            await _await(scope.lanes.pool("journal").submit(scope.rejoin, input))
         update = self.function(input, scope)
         if isinstance(update, Generator):
             update = await adrive(update, scope)
         return Command(update=update, goto=self.leads_to(update))
 
 
-def _scope_of(state: RLMState, config: RunnableConfig | None) -> RunScope:
-    """The scope of this call of the graph; a resumed run is charged with what it has spent."""
+def _scope_of(config: RunnableConfig | None) -> RunScope:
+    """The scope of this call of the graph."""
     scope: RunScope = (config or {})["configurable"][SCOPE_KEY]
-    if scope.resumed:
-        scope.resumed = False
-        past = read_trajectory(state)
-        done = total(past)
-        scope.budget.restore(done.sub_calls, done.tool_calls, Spend(done.tokens, done.cost_usd))
-        scope.started -= ended_seconds(past)
     return scope
 
 
@@ -268,6 +266,8 @@ class _Waiter(_Performer):
         return None if verdict == "admitted" else verdict
 
     def _call_root(self, effect: CallRootModel) -> RootReply:
+        if (recorded := recorded_reply(self.scope, effect)) is not None:
+            return recorded
         call = RootCall(self.scope, effect)
         if limit := self._reserve(call.most, closing=effect.closing):
             return RootReply(None, None, 0.0, refused=limit)
@@ -276,7 +276,7 @@ class _Waiter(_Performer):
             reply = self._ask_root(call, effect)
         finally:
             call.settle(reply)
-        return call.priced(reply)
+        return keep_reply(self.scope, effect, call.priced(reply))
 
     def _ask_root(self, call: RootCall, effect: CallRootModel) -> RootReply:
         model, started = call.model, time.monotonic()
@@ -313,6 +313,8 @@ class _Waiter(_Performer):
         self.scope.keeper.wake()
 
     def _call(self, request: CallRequest, iteration: int) -> CallOutcome:
+        if (recorded := recorded_call(self.scope, request)) is not None:
+            return recorded
         started = time.monotonic()
         call = Call(self.scope, request, iteration)
         if limit := self._reserve(call.most):
@@ -325,7 +327,7 @@ class _Waiter(_Performer):
             outcome = call.failed(error, started)
         finally:
             call.settle(outcome)
-        return outcome
+        return keep_call(self.scope, outcome)
 
 
 class _Awaiter(_Performer):
@@ -378,6 +380,8 @@ class _Awaiter(_Performer):
         return None if verdict == "admitted" else verdict
 
     async def _call_root(self, effect: CallRootModel) -> RootReply:
+        if (recorded := recorded_reply(self.scope, effect)) is not None:
+            return recorded
         call = RootCall(self.scope, effect)
         if limit := await self._reserve(call.most, closing=effect.closing):
             return RootReply(None, None, 0.0, refused=limit)
@@ -386,7 +390,13 @@ class _Awaiter(_Performer):
             reply = await self._ask_root(call, effect)
         finally:
             call.settle(reply)
-        return call.priced(reply)
+        return await self._kept(keep_reply, self.scope, effect, call.priced(reply))
+
+    async def _kept(self, keep: Callable[..., T], *arguments: Any) -> T:
+        """A journal writes to disk or network; that must not hold up the event loop."""
+        if self.scope.journal is None:
+            return keep(*arguments)
+        return await _await(self.scope.lanes.pool("journal").submit(keep, *arguments))
 
     async def _ask_root(self, call: RootCall, effect: CallRootModel) -> RootReply:
         model, started = call.model, time.monotonic()
@@ -424,6 +434,8 @@ class _Awaiter(_Performer):
 
     async def _call(self, request: CallRequest, iteration: int) -> CallOutcome:
         async with self.scope.lanes.semaphore(lane_of(request, self.scope)):
+            if (recorded := recorded_call(self.scope, request)) is not None:
+                return recorded
             started = time.monotonic()
             call = Call(self.scope, request, iteration)
             if limit := await self._reserve(call.most):
@@ -436,7 +448,7 @@ class _Awaiter(_Performer):
                 outcome = call.failed(error, started)
             finally:
                 call.settle(outcome)
-            return outcome
+            return await self._kept(keep_call, self.scope, outcome)
 
 
 def _await(future: Future[T]) -> asyncio.Future[T]:

@@ -192,7 +192,7 @@ class Call:
         context = self._request.context
         query = self._request.prompt
         self.input = {"query": query, "context": query if context is None else context}
-        options = RunOptions(parent=self._scope)
+        options = RunOptions(parent=self._scope, path=self._request.journal_key)
         self.config["configurable"] = {OPTIONS_KEY: options}
 
     def done(self, result: Any, started: float) -> CallOutcome:

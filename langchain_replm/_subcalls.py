@@ -45,6 +45,8 @@ class CallRequest:
     """What a child run reads."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """What a tool gets."""
+    journal_key: str = ""
+    """Where the journal keeps the result; empty where none is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

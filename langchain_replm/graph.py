@@ -12,7 +12,10 @@ import asyncio
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
+from uuid import uuid4
 
+from langchain_core.runnables.config import ensure_config
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from pydantic import TypeAdapter
@@ -25,6 +28,7 @@ from langchain_replm._nodes.root_generate import root_generate
 from langchain_replm._nodes.sandbox_exec import sandbox_exec
 from langchain_replm._nodes.truncate import truncate
 from langchain_replm._prices import check_prices
+from langchain_replm._recorded import RunJournal
 from langchain_replm._requests import setup_maker
 from langchain_replm._subcalls import SubCallCache
 from langchain_replm._tools import check_tools
@@ -38,6 +42,7 @@ from langchain_replm.context_store import (
     make_handle,
 )
 from langchain_replm.errors import ConfigurationError
+from langchain_replm.journal import CheckpointJournal, as_journal
 from langchain_replm.sandbox._lifecycle import SessionKeeper
 from langchain_replm.sandbox._modes import sandbox_for
 from langchain_replm.state import (
@@ -55,13 +60,16 @@ from langchain_replm.types import encodable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from langchain_core.language_models import BaseChatModel
     from langchain_core.runnables import RunnableConfig
     from langchain_core.tools import BaseTool
+    from langgraph.store.base import BaseStore
     from langgraph.types import Checkpointer
 
     from langchain_replm.context_store import ContextStore
+    from langchain_replm.journal import Journal
     from langchain_replm.sandbox.base import Sandbox
 
 SUPERSTEPS_PER_ITERATION = 4
@@ -77,6 +85,7 @@ def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
     sandbox: Sandbox | None = None,
     context_store: ContextStore | None = None,
     response_format: Any = None,
+    journal: Journal | BaseStore | str | Path | None = None,
 ) -> RLMStateGraph:
     """The loop as a `StateGraph` that can still be changed; its `compile` gives an `RLMGraph`.
 
@@ -90,6 +99,9 @@ def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
         context_store: Where contexts live while they are needed; in this process by default.
         response_format: What the answer must be: a pydantic model, a dataclass, a `TypedDict`, or
             a JSON Schema. The graph's output then has `structured_response`, as JSON data.
+        journal: Where results of sub-calls are kept as they arrive: a `Journal`, a LangGraph
+            `BaseStore` or the path of a SQLite file. By default they are kept beside the
+            checkpoints, when there is a checkpointer.
 
     Raises:
         ConfigurationError: A model, a tool, a name or the response format is wrong.
@@ -121,6 +133,7 @@ def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
         tools=check_tools(tools),
         sandbox=sandbox_for(config.sandbox_mode) if sandbox is None else sandbox,
         context_store=MemoryContextStore() if context_store is None else context_store,
+        journal=None if journal is None else as_journal(journal),
         make_child=cache(lambda: builder.compile(checkpointer=False, name="child RLM")),
         response_format=None if response_format is None else AnswerFormat(response_format),
     )
@@ -258,12 +271,23 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
             keeper=SessionKeeper(self.settings.sandbox),
             depth=parent.depth + 1 if parent else 0,
             parent=parent,
+            journal=parent.journal if parent else self._journal_of(config),
         )
+
+    def _journal_of(self, config: RunnableConfig | None) -> RunJournal | None:
+        """The journal of a run that can be resumed; another one needs none."""
+        configurable = ensure_config(config).get("configurable", {})
+        saver = configurable.get("__pregel_checkpointer") or self.checkpointer
+        if not isinstance(saver, BaseCheckpointSaver) or self.checkpointer is False:
+            return None
+        journal = self.settings.journal
+        if journal is None:
+            journal = CheckpointJournal(saver, str(configurable.get("thread_id")))
+        return RunJournal(journal)
 
     def _enter(self, given: Any, scope: RunScope) -> Any:
         """Check the input, put the context away, start the worker, and return the graph's input."""
         if given is None or not isinstance(given, dict):
-            scope.resumed = True
             return given  # the state has everything
         query = check_query(given.get("query"))
         if "context" not in given:
@@ -276,7 +300,11 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
         scope.keeper.opening(setup_maker(scope, handle))
         claims = self.settings.sandbox.guarantees()
         missing = [name for name, means in claims.items() if means is None]
-        return _fresh_state(query, handle) | {"sandbox_missing": missing}
+        scope.run_id = scope.parent.run_id if scope.parent else str(uuid4())
+        if scope.journal is not None and scope.parent is None:
+            scope.journal.begin(scope.run_id)
+        fresh = _fresh_state(query, handle)
+        return fresh | {"run_id": scope.run_id, "sandbox_missing": missing}
 
     def _leave(self, scope: RunScope, config: RunnableConfig | None) -> None:
         if scope.parent is None:

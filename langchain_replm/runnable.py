@@ -46,6 +46,8 @@ class RLMParameters(BaseModel):
     """A LangGraph checkpointer, for runs that can be resumed."""
     context_store: Any = None
     """Where contexts live while they are needed; in this process by default."""
+    journal: Any = None
+    """Where results of sub-calls are kept as they arrive; by default beside the checkpoints."""
 
 
 class RLM(RLMParameters, RunnableSerializable[RLMInput, RLMResponse]):
@@ -134,6 +136,7 @@ class RLM(RLMParameters, RunnableSerializable[RLMInput, RLMResponse]):
                 sandbox=self.sandbox,
                 checkpointer=self.checkpointer,
                 context_store=self.context_store,
+                journal=self.journal,
             )
         return self._graph
 

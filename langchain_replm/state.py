@@ -18,6 +18,7 @@ from langchain_core.messages.ai import UsageMetadata
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
+from langchain_replm.budget import Spend
 from langchain_replm.context_store import ContextHandle  # noqa: TC001 - as above
 from langchain_replm.errors import RLMError
 from langchain_replm.types import (
@@ -27,6 +28,7 @@ from langchain_replm.types import (
     Record,
     RLMResponse,
     StopReason,
+    ended_seconds,
     total,
 )
 
@@ -38,12 +40,14 @@ if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
     from langchain_replm._lanes import Lanes
+    from langchain_replm._recorded import RunJournal
     from langchain_replm._subcalls import SubCallCache
     from langchain_replm._typed import AnswerFormat
     from langchain_replm.budget import Budget
     from langchain_replm.config import RLMConfig
     from langchain_replm.context_store import ContextStore
     from langchain_replm.events import RLMEvent
+    from langchain_replm.journal import Journal
     from langchain_replm.sandbox._lifecycle import SessionKeeper
     from langchain_replm.sandbox.base import Sandbox
 
@@ -95,6 +99,8 @@ def append_or_reset(
 class RLMState(TypedDict, total=False):
     """Everything that the loop carries from node to node."""
 
+    run_id: str
+    """Names the run for its journal; a resumed run keeps it."""
     query: str
     context_handle: ContextHandle
     asked: dict[str, Any]
@@ -166,6 +172,8 @@ class Settings:
     tools: Sequence[BaseTool]
     sandbox: Sandbox
     context_store: ContextStore
+    journal: Journal | None
+    """None: beside the checkpoints, when there is a checkpointer."""
     make_child: Callable[[], Runnable[Any, Any]]
     """The graph that runs an `rlm_query`."""
     response_format: AnswerFormat | None = None
@@ -179,6 +187,8 @@ class RunOptions:
     stream_tokens: bool = False
     parent: RunScope | None = None
     """Set for a child run: its budget, cache, lanes and listeners are those of the parent."""
+    path: str = ""
+    """Set for a child run: the journal key of the call that it answers."""
 
 
 @dataclass(kw_only=True)
@@ -193,8 +203,10 @@ class RunScope:
     lanes: Lanes
     depth: int = 0
     parent: RunScope | None = None
-    resumed: bool = False
-    """The call goes on with a run that another call began."""
+    run_id: str = ""
+    """The run that this call begins; empty when it goes on with one that another call began."""
+    journal: RunJournal | None = None
+    """Where results of calls are kept; shared with the children."""
     handle: ContextHandle | None = None
     """The context that this call has put into the store."""
     write: Callable[[Any], None] = lambda _: None
@@ -211,6 +223,28 @@ class RunScope:
     def answer_format(self) -> AnswerFormat | None:
         """What the answer of this run must be; children answer in text."""
         return self.settings.response_format if self.depth == 0 else None
+
+    def rejoins(self, state: Mapping[str, Any]) -> bool:
+        """The state is that of a run which another call of the graph began."""
+        return bool(state.get("run_id", "") != self.run_id)
+
+    def rejoin(self, state: Mapping[str, Any]) -> None:
+        """Go on with that run: it is charged with what it has spent, and its journal is read.
+
+        Raises:
+            RLMError: State or journal are damaged.
+        """
+        run_id = state.get("run_id")
+        if not isinstance(run_id, str) or not run_id:
+            msg = "The checkpoint names no run; it was damaged or written by another version."
+            raise RLMError(msg)
+        self.run_id = run_id
+        past = read_trajectory(state)
+        done = total(past)
+        self.budget.restore(done.sub_calls, done.tool_calls, Spend(done.tokens, done.cost_usd))
+        self.started -= ended_seconds(past)
+        if self.journal is not None:
+            self.journal.resume(run_id)
 
     def elapsed_seconds(self) -> float:
         """Seconds of the run; what earlier calls of the graph took for it is counted."""

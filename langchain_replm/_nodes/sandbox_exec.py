@@ -7,8 +7,10 @@ again with the recorded results of their calls; no model is called for that.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from langchain_replm._durable import asked
 from langchain_replm._effects import (
     AwaitCalls,
     Emit,
@@ -20,6 +22,7 @@ from langchain_replm._effects import (
     StartCalls,
     Worked,
 )
+from langchain_replm._recorded import CellKeys
 from langchain_replm._subcalls import Replay, SubCallDesk, wire_results
 from langchain_replm.errors import ProtocolError, SandboxError
 from langchain_replm.events import RLMEvent, preview
@@ -30,7 +33,7 @@ from langchain_replm.types import Answer, Cell
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from langchain_replm._subcalls import CallOutcome, OpenCall
+    from langchain_replm._subcalls import CallOutcome, CallRequest, OpenCall
     from langchain_replm.context_store import ContextHandle
     from langchain_replm.sandbox._lifecycle import LiveSession
     from langchain_replm.state import FinalText, RLMState, RunScope, Turn
@@ -126,7 +129,11 @@ class _Runner:
 
     def _record(self, code: str, data: bytes) -> Step:
         self._opened.cells_executed += 1
-        service = _Service(self._scope, self._iteration, self._opened.session)
+        keys = None
+        if self._scope.journal is not None:
+            place = f"{self._iteration}.{len(self.cells) + 1}"
+            keys = CellKeys(self._scope.options.path, place, code)
+        service = _Service(self._scope, self._iteration, self._opened.session, keys)
         cell: Cell = yield from service.run(code, data)
         self.cells.append(cell)
         if service.lost is not None and cell.answer is None:
@@ -164,11 +171,14 @@ class _Runner:
 class _Service:
     """One cell while it runs: its clock, its calls, its end."""
 
-    def __init__(self, scope: RunScope, iteration: int, session: Any) -> None:
+    def __init__(
+        self, scope: RunScope, iteration: int, session: Any, keys: CellKeys | None
+    ) -> None:
         config = scope.settings.config
         self._scope = scope
         self._iteration = iteration
         self._session = session
+        self._keys = keys
         self._limit = config.sandbox_timeout
         self._used = 0.0
         self._started: float | None = None
@@ -267,8 +277,17 @@ class _Service:
             name = preview(request.prompt)
             yield Emit(RLMEvent("sub_call_start", self._iteration, name, detail, self._scope.depth))
         if admission.start:
-            yield StartCalls(admission.start, iteration=self._iteration)
+            yield StartCalls(self._named(admission.start), iteration=self._iteration)
         self._reply_if_complete(admission.call)
+
+    def _named(self, requests: list[CallRequest]) -> list[CallRequest]:
+        """The requests with their names in the journal, in the order in which they were made."""
+        keys, scope = self._keys, self._scope
+        if keys is None:
+            return requests
+        return [
+            replace(request, journal_key=keys.key(*asked(request, scope))) for request in requests
+        ]
 
     def _settle(self, outcome: CallOutcome) -> Step:
         records, touched = self._desk.settle(outcome)

@@ -646,12 +646,12 @@ async def test_a_resumed_run_is_charged_once_with_what_it_had_spent(colour: str)
     past = [Iteration(number=1, reply="r", cells=(Cell(code="c", status="ok", host_calls=calls),))]
     node = Node(lambda state, scope: {}, lambda update: "next", name="node")
     scope = scope_for(max_sub_calls=5)
-    scope.resumed = True
+    state = {**state_for(past=past), "run_id": "of another call"}
     config: Any = {"configurable": {SCOPE_KEY: scope}}
     for _node in range(2):  # the first node of the resumed run, and the one after it
         if colour == "sync":
-            node.invoke(state_for(past=past), config)
+            node.invoke(state, config)
         else:
-            await node.ainvoke(state_for(past=past), config)
+            await node.ainvoke(state, config)
     assert (scope.budget.sub_calls, scope.budget.sub_calls_left) == (3, 2)
     assert scope.budget.limit_met() is None

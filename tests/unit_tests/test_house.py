@@ -29,12 +29,14 @@ FUNCTION_LINES = 40
 
 # Next full fifty: a module that grows past it is looked at again.
 LONG_MODULES = {
-    "_drivers.py": 450,  # both colours of every effect, side by side on purpose
+    "_drivers.py": 500,  # both colours of every effect, side by side on purpose
     "_models.py": 350,  # model names and raw OpenAI clients
-    "_nodes/sandbox_exec.py": 350,  # serve, stop and replay share one cell's state
+    "_nodes/sandbox_exec.py": 400,  # serve, stop and replay share one cell's state
     "_subcalls.py": 400,  # desk, cache and replay share keys and records
-    "graph.py": 350,
+    "graph.py": 400,
     "prompts.py": 500,  # every sentence that a model reads
+    "runnable.py": 350,
+    "state.py": 350,  # every channel, and the scope of a run
     "sandbox/_wire.py": 650,  # the protocol: table, checks, session
     "sandbox/_worker.py": 500,
     "sandbox/_worker_repl.py": 750,
@@ -67,8 +69,10 @@ PUBLIC = [
     "ContextStore",
     "ExtractiveChatModel",
     "HistoryEntry",
+    "Journal",
     "LimitExceededError",
     "MemoryContextStore",
+    "MemoryJournal",
     "ModelPrice",
     "RLMConfig",
     "RLMError",
@@ -77,6 +81,7 @@ PUBLIC = [
     "RLMInput",
     "RLMResponse",
     "SandboxError",
+    "SqliteJournal",
     "StreamChunk",
     "build_rlm_graph",
     "create_rlm_graph",
@@ -87,8 +92,10 @@ WITHOUT_EXAMPLE = {
     "ContextNotFoundError",
     "ContextStore",
     "HistoryEntry",
+    "Journal",
     "LimitExceededError",
     "MemoryContextStore",
+    "MemoryJournal",
     "RLMError",
     "RLMEvent",
     "RLMGraph",

@@ -99,6 +99,7 @@ def scope_for(
         tools=tools,
         sandbox=NoSandbox(),
         context_store=MemoryContextStore() if store is None else store,  # an empty one is false
+        journal=None,
         make_child=make_child or Untouched(),
     )
     return RunScope(
