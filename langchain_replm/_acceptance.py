@@ -41,7 +41,7 @@ def judge(turn: Turn, scope: RunScope) -> Verdict | None:
         text=answer.text,
         taken=False,
         problem=checked.problem,
-        note=rejected_answer(checked.problem),
+        note=rejected_answer(checked.problem, direct=turn.direct),
     )
 
 

@@ -32,6 +32,7 @@ from langchain_replm._effects import (
     Exchange,
     Interrupt,
     OpenSession,
+    ReadContext,
     Restart,
     RootReply,
     StartCalls,
@@ -231,7 +232,7 @@ class _Waiter(_Performer):
         super().__init__(scope)
         self._arrived = threading.Event()
 
-    def perform(self, effect: Effect) -> Any:  # noqa: PLR0911 - a table of effects
+    def perform(self, effect: Effect) -> Any:  # noqa: C901, PLR0911 - a table of effects
         match effect:
             case Emit(event):
                 return self.emit(event)
@@ -247,6 +248,8 @@ class _Waiter(_Performer):
                     self._arrived.wait()
                     self._arrived.clear()
                 return outcomes
+            case ReadContext(context):
+                return self.scope.settings.context_store.get(context)
             case OpenSession(context):
                 return self.scope.keeper.opening(setup_maker(self.scope, context)).result()
             case Restart(context):
@@ -338,7 +341,7 @@ class _Awaiter(_Performer):
         self._arrived = asyncio.Event()
         self._tasks: set[asyncio.Task[CallOutcome]] = set()
 
-    async def perform(self, effect: Effect) -> Any:  # noqa: PLR0911 - a table of effects
+    async def perform(self, effect: Effect) -> Any:  # noqa: C901, PLR0911 - a table of effects
         keeper = self.scope.keeper
         match effect:
             case Emit(event):
@@ -355,6 +358,9 @@ class _Awaiter(_Performer):
                     await self._arrived.wait()
                     self._arrived.clear()
                 return outcomes
+            case ReadContext(context):
+                store = self.scope.settings.context_store
+                return await _await(keeper.submit(store.get, context))
             case OpenSession(context):
                 return await _await(keeper.opening(setup_maker(self.scope, context)))
             case Restart(context):

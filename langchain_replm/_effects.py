@@ -6,6 +6,7 @@
 | `StartCalls` | nothing; outcomes arrive with later `Exchange`s, in the order in which they end |
 | `Exchange` | `Worked` |
 | `AwaitCalls` | at least one outcome of a started call |
+| `ReadContext` | `StoredContext`, the text itself |
 | `OpenSession` | `LiveSession`, the session of the run, opened on first use |
 | `Restart` | `LiveSession`, always a fresh one |
 | `Interrupt` | whether the running cell was asked to stop |
@@ -87,6 +88,13 @@ class AwaitCalls:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadContext:
+    """Fetch the context, for a run that shows it to the root model."""
+
+    context: ContextHandle
+
+
+@dataclass(frozen=True, slots=True)
 class OpenSession:
     """The session of this run; the worker was started while the root model was thinking."""
 
@@ -113,7 +121,15 @@ class Emit:
 
 
 Effect = (
-    CallRootModel | StartCalls | Exchange | AwaitCalls | OpenSession | Restart | Interrupt | Emit
+    CallRootModel
+    | StartCalls
+    | Exchange
+    | AwaitCalls
+    | ReadContext
+    | OpenSession
+    | Restart
+    | Interrupt
+    | Emit
 )
 Flow: TypeAlias = "Generator[Effect, Any, dict[str, Any]]"
 """A node that does I/O: yields effects, gets their replies, returns the update of the state."""

@@ -128,6 +128,10 @@ class RLMConfig(BaseModel):
     """When a limit is met: `"end"` asks once for a closing answer and returns it with a
     `stop_reason`; `"error"` raises `LimitExceededError` with the partial response."""
 
+    direct_below_chars: int = Field(default=0, ge=0)
+    """A context shorter than this goes to the root model in one call, without a REPL, unless there
+    are tools: on short inputs the plain model is better and cheaper. 0: never."""
+
     hold_first_answer: bool = True
     """Hold an answer given before any look at a context longer than its preview, once."""
 

@@ -297,7 +297,8 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
         handle = make_handle(context, preview_chars=self.settings.config.context_preview_chars)
         self.settings.context_store.put(handle, context)
         scope.handle = handle
-        scope.keeper.opening(setup_maker(scope, handle))
+        if not scope.is_direct(handle):
+            scope.keeper.opening(setup_maker(scope, handle))
         claims = self.settings.sandbox.guarantees()
         missing = [name for name, means in claims.items() if means is None]
         scope.run_id = scope.parent.run_id if scope.parent else str(uuid4())

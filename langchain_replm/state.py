@@ -132,6 +132,8 @@ class Turn(Record):
 
     number: int
     closing: bool = False
+    direct: bool = False
+    """The root model was shown the whole context; its reply is the answer."""
     reply: str = ""
     model: str | None = None
     usage: UsageMetadata | None = None
@@ -223,6 +225,11 @@ class RunScope:
     def answer_format(self) -> AnswerFormat | None:
         """What the answer of this run must be; children answer in text."""
         return self.settings.response_format if self.depth == 0 else None
+
+    def is_direct(self, context: ContextHandle) -> bool:
+        """Whether this run is one call over the whole context, without a REPL."""
+        short = context["chars"] < self.settings.config.direct_below_chars
+        return short and self.depth == 0 and not self.settings.tools
 
     def rejoins(self, state: Mapping[str, Any]) -> bool:
         """The state is that of a run which another call of the graph began."""

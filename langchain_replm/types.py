@@ -129,6 +129,8 @@ class Iteration(Record):
     """1 for the first reply."""
     closing: bool = False
     """The reply to the closing request after a limit was met; not counted as an iteration."""
+    direct: bool = False
+    """The root model was shown the whole context, without a REPL; its reply is the answer."""
     reply: str = ""
     model: str | None = None
     usage: UsageMetadata | None = None

@@ -269,6 +269,26 @@ SCENARIOS: dict[str, Scenario] = {
         answer="I cannot say how many.",
         stop_reason="max_iterations",
     ),
+    "direct": Scenario(
+        ["<think>Short.</think>\n\nIt stands still."],
+        context="The heron stands still.",
+        config={"direct_below_chars": 100},
+        answer="It stands still.",
+    ),
+    "direct_and_typed": Scenario(
+        ["A heron, once.", '```json\n{"bird": "heron", "lines": 1}\n```'],
+        context=[Document("a heron", metadata={"source": "a.txt"})],
+        config={"direct_below_chars": 100},
+        response_format=Sighting,
+        answer='```json\n{"bird": "heron", "lines": 1}\n```',
+    ),
+    "direct_fails_and_closes": Scenario(
+        [RuntimeError("overloaded"), "", "Still nothing."],
+        context="The heron stands still.",
+        config={"direct_below_chars": 100, "max_iterations": 2},
+        answer="Still nothing.",
+        stop_reason="max_iterations",
+    ),
     "typed_answer_error": Scenario(
         [cell("FINAL({'bird': 'heron'})")],
         response_format=Sighting,

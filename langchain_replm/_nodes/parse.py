@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from langchain_replm._reply import parse_reply
+from langchain_replm._reply import parse_reply, without_thinking
 from langchain_replm.state import FinalText, Turn, read_trajectory, read_turn
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ def parse(state: RLMState, scope: RunScope) -> dict[str, Any]:
     turn = read_turn(state)
     if turn.error is not None:
         return {"turn": turn.model_dump()}
+    if turn.direct:
+        return {"turn": turn.model_copy(update=_direct(turn.reply)).model_dump()}
     parsed = parse_reply(turn.reply, truncated=turn.truncated)
     update: dict[str, Any] = {
         "code": parsed.cells,
@@ -38,6 +40,16 @@ def parse(state: RLMState, scope: RunScope) -> dict[str, Any]:
     elif _is_plain_answer(parsed):
         update["answer"] = parsed.final.text if parsed.final else None
     return {"turn": turn.model_copy(update=update).model_dump()}
+
+
+def _direct(reply: str) -> dict[str, Any]:
+    """The reply is the answer, unless there is nothing in it."""
+    text = without_thinking(reply)
+    parsed = parse_reply(text)
+    # Some models write FINAL(...) out of habit, and then it stands alone.
+    if parsed.final is not None and parsed.final.kind == "text" and not parsed.prose:
+        text = parsed.final.text
+    return {"answer": text, "prose": text} if text else {"problem": "empty"}
 
 
 def wants_sandbox(turn: Turn) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import HumanMessage
 
-from langchain_replm._effects import CallRootModel, Emit, Flow, RootReply
+from langchain_replm._effects import CallRootModel, Emit, Flow, ReadContext, RootReply
 from langchain_replm._prices import name_of
 from langchain_replm._requests import error_text, root_model
 from langchain_replm._tools import tool_signature
@@ -14,6 +14,8 @@ from langchain_replm.errors import ConfigurationError
 from langchain_replm.events import RLMEvent
 from langchain_replm.prompts import (
     closing_request,
+    direct_message,
+    direct_system_prompt,
     first_message,
     messages_for,
     system_prompt,
@@ -22,8 +24,12 @@ from langchain_replm.state import Turn, read_trajectory
 from langchain_replm.types import encodable
 
 if TYPE_CHECKING:
-    from langchain_core.messages import AIMessage, BaseMessage
+    from collections.abc import Generator
 
+    from langchain_core.messages import AIMessage
+
+    from langchain_replm._effects import Effect
+    from langchain_replm.context_store import StoredContext
     from langchain_replm.state import RLMState, RunScope
     from langchain_replm.types import Iteration, StopReason
 
@@ -47,22 +53,21 @@ def root_generate(state: RLMState, scope: RunScope) -> Flow:
     most = scope.settings.config.max_iterations
     title = "Closing request" if closing else f"Iteration {number} of at most {most}"
     yield Emit(RLMEvent("iteration_start", number, title, {"closing": closing}, scope.depth))
-    messages = messages_for(
-        render_system_prompt(scope),
-        first_message(state["query"], state["context_handle"]),
-        past,
-    )
+    direct = scope.is_direct(state["context_handle"])
+    system, first = yield from _beginning(state, scope, direct=direct)
+    messages = messages_for(system, first, past)
     got: RootReply = yield CallRootModel(messages, iteration=number, closing=closing)
     update: dict[str, Any] = {}
     if got.refused and not closing and _may_close(scope, past, got.refused):
         # What was kept for this is still there: the request becomes the closing one.
         closing, update["limit"] = True, got.refused
-        messages[-1] = _closing_message(messages[-1], got.refused)
+        request = closing_request(got.refused, direct=direct)
+        messages[-1] = HumanMessage(f"{messages[-1].text}\n\n{request}")
         got = yield CallRootModel(messages, iteration=number, closing=True)
     if got.error is not None:
         _give_up_if_hopeless(past, got, scope)
     turn = _turn(number, got, scope, closing=closing)
-    return {"turn": turn.model_dump(), **update}
+    return {"turn": turn.model_copy(update={"direct": direct}).model_dump(), **update}
 
 
 def _may_close(scope: RunScope, past: list[Iteration], limit: StopReason) -> bool:
@@ -83,13 +88,26 @@ def _may_close(scope: RunScope, past: list[Iteration], limit: StopReason) -> boo
     return scope.settings.config.exit_behavior == "end"
 
 
-def _closing_message(last: BaseMessage, limit: StopReason) -> BaseMessage:
-    return HumanMessage(f"{last.text}\n\n{closing_request(limit)}")
+def _beginning(
+    state: RLMState, scope: RunScope, *, direct: bool
+) -> Generator[Effect, Any, tuple[str, str]]:
+    """The system prompt and the first message."""
+    handle, query = state["context_handle"], state["query"]
+    if not direct:
+        return render_system_prompt(scope), first_message(query, handle)
+    stored: StoredContext = yield ReadContext(handle)
+    return direct_system_prompt(_schema(scope)), direct_message(
+        query, stored.items, stored.metadata
+    )
+
+
+def _schema(scope: RunScope) -> str | None:
+    return None if scope.answer_format is None else scope.answer_format.told()
 
 
 def render_system_prompt(scope: RunScope) -> str:
     """The system prompt of this run; the only place where it is put together."""
-    settings, answer_format = scope.settings, scope.answer_format
+    settings = scope.settings
     return system_prompt(
         settings.config,
         sandbox=settings.sandbox.describe(),
@@ -97,7 +115,7 @@ def render_system_prompt(scope: RunScope) -> str:
         can_recurse=scope.depth + 1 < settings.config.max_recursion_depth,
         models=sorted(settings.models),
         tools=[(tool_signature(tool), tool.description) for tool in settings.tools],
-        schema=None if answer_format is None else answer_format.told(),
+        schema=_schema(scope),
     )
 
 

@@ -8,6 +8,7 @@ from langchain_replm._acceptance import Verdict, judge
 from langchain_replm._effects import Emit, Flow
 from langchain_replm.events import RLMEvent, preview
 from langchain_replm.prompts import (
+    DIRECT_EMPTY,
     FINAL_WITH_CELLS,
     HELD_ANSWER,
     RESTARTED,
@@ -56,9 +57,9 @@ def truncate(state: RLMState, scope: RunScope) -> Flow:
             stop_reason = limit
         elif limit is not None:
             update["limit"] = limit
-            observation = _join(shown, closing_request(limit))
+            observation = _join(shown, closing_request(limit, direct=turn.direct))
         elif turn.error is None:  # a failed call is simply made again
-            observation = _join(shown, _budget_line(turn, scope))
+            observation = shown if turn.direct else _join(shown, _budget_line(turn, scope))
     if stop_reason is not None:
         observation = None
         answer = verdict.text if verdict is not None else _best_so_far(state)
@@ -132,7 +133,7 @@ def _observation(turn: Turn, verdict: Verdict | None, scope: RunScope) -> str:
         shown_chars = scope.settings.config.metadata_prefix_chars
         parts.append(observe_cells(turn.cells, shown_chars=shown_chars))
     if turn.problem is not None:
-        parts.append(nudge(turn.problem, turn.detail))
+        parts.append(DIRECT_EMPTY if turn.direct else nudge(turn.problem, turn.detail))
     if turn.restarted is not None:
         parts.append(RESTARTED.replace("{reason}", turn.restarted))
     if turn.final is not None and turn.code and turn.final.kind == "text":
@@ -169,6 +170,7 @@ def _iteration(turn: Turn, observation: str | None) -> Iteration:
     return Iteration(
         number=turn.number,
         closing=turn.closing,
+        direct=turn.direct,
         reply=turn.reply,
         model=turn.model,
         usage=turn.usage,

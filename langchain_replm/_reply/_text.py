@@ -50,3 +50,18 @@ class Lines:
         """Return the index of the newline that ends the line of `position`, or of the end."""
         at = bisect_left(self._newlines, position)
         return self._newlines[at] if at < len(self._newlines) else self._end
+
+
+_THINKING_END = re.compile(r"</(?:think|thinking|reasoning)>", re.IGNORECASE)
+_THINKING = re.compile(r"\s*<(?:think|thinking|reasoning)>", re.IGNORECASE)
+
+
+def without_thinking(text: str) -> str:
+    """The visible part of a reply that is an answer and nothing else."""
+    ends = list(_THINKING_END.finditer(text))
+    opened = _THINKING.match(text)
+    if opened and not ends:
+        return ""  # cut off in its thinking
+    if ends and (opened or "<" not in text[: ends[0].start()]):
+        text = text[ends[-1].end() if not opened else ends[0].end() :]
+    return without_outer_tokens(text).strip()
