@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from langchain_replm.errors import ConfigurationError
 
-SandboxMode = Literal["restricted", "subprocess", "docker", "none"]
+SandboxMode = Literal["restricted", "subprocess", "docker", "monty", "none"]
 PromptVariant = Literal["default", "cost_warning", "small_context"]
 ExitBehavior = Literal["end", "error"]
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
@@ -118,7 +118,8 @@ class RLMConfig(BaseModel):
 
     sandbox_mode: SandboxMode = "restricted"
     """Where cells run: `"restricted"` and `"subprocess"` in a jailed child process, `"docker"` in a
-    container, `"none"` in your process. `RLM(sandbox=...)` takes any other `Sandbox`."""
+    container, `"monty"` in Monty's interpreter, `"none"` in your process. `RLM(sandbox=...)` takes
+    any other `Sandbox`."""
 
     prompt_variant: PromptVariant = "default"
     """Wording of the system prompt: `"cost_warning"` for models that call too often,

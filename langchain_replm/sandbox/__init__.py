@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from langchain_replm.sandbox.base import GUARANTEES, Exchanged, Guarantee, Sandbox, Transport
     from langchain_replm.sandbox.docker import DockerSandbox
     from langchain_replm.sandbox.local import LocalSandbox
+    from langchain_replm.sandbox.monty import MontySandbox
     from langchain_replm.sandbox.process import ProcessSandbox
 
 _HOMES = {
@@ -21,6 +22,7 @@ _HOMES = {
     "GUARANTEES": "base",
     "Guarantee": "base",
     "LocalSandbox": "local",
+    "MontySandbox": "monty",
     "ProcessSandbox": "process",
     "Sandbox": "base",
     "Transport": "base",
@@ -32,6 +34,7 @@ __all__ = [
     "Exchanged",
     "Guarantee",
     "LocalSandbox",
+    "MontySandbox",
     "ProcessSandbox",
     "Sandbox",
     "Transport",

@@ -13,7 +13,7 @@ import subprocess
 import threading
 import weakref
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from langchain_replm.errors import SandboxError
 from langchain_replm.sandbox._pipes import Pipes, PipeTransport
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from langchain_replm.sandbox.base import Exchanged
+
+T = TypeVar("T")
 
 STDERR_BYTES: Final = 4096
 """Most that a worker which failed to start may say."""
@@ -167,12 +169,13 @@ class ProcessTransport(PipeTransport):
         self._finalizer.detach()
 
 
-def start_worker(command: Callable[[int, int, int], list[str]]) -> ProcessTransport:
+def start_worker(command: Callable[[int, int, int], list[str]], made: Callable[[Child], T]) -> T:
     """Start a worker's program.
 
     Args:
         command: Gives the command line for three descriptors: where the program reads frames,
             where it writes them, and its lifeline.
+        made: Makes the transport.
 
     Raises:
         SandboxError: It could not be started.
@@ -183,7 +186,7 @@ def start_worker(command: Callable[[int, int, int], list[str]]) -> ProcessTransp
         msg = f"The pipes to a worker could not be made: {error}"
         raise SandboxError(msg) from error
     try:
-        return ProcessTransport(_start(command, pipes))
+        return made(_start(command, pipes))
     except (OSError, ValueError) as error:
         pipes.close()
         msg = f"The worker could not be started: {error}"

@@ -13,6 +13,7 @@ _MODES: Final[dict[SandboxMode, tuple[str, str, tuple[Any, ...]]]] = {
     "restricted": ("process", "ProcessSandbox", ("restricted",)),
     "subprocess": ("process", "ProcessSandbox", ("subprocess",)),
     "docker": ("docker", "DockerSandbox", ()),
+    "monty": ("monty", "MontySandbox", ()),
     "none": ("local", "LocalSandbox", ()),
 }
 

@@ -306,6 +306,18 @@ def harden(setup: dict[str, Any], jail: dict[str, Any]) -> None:
     os.dup2(1, 2)
 
 
+def read_setup(link: Link) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read the setup and the context; give the setup, and names and values of the datum."""
+    setup = link.read_message()
+    given: dict[str, Any] = {}
+    if setup["context"]["kind"] != "none":
+        given["context"] = _read_context(link, setup["context"])
+    if setup["context_metadata"] is not None:
+        given["context_metadata"] = setup["context_metadata"]
+    link.frame_bytes = setup["limits"]["frame_bytes"]
+    return setup, given
+
+
 def _open_session(
     link: Link,
     shared: dict[str, Any],
@@ -314,14 +326,8 @@ def _open_session(
     jail: dict[str, Any] | None = None,
 ) -> _worker_repl.Repl:
     """Read the setup and the context, build the REPL, and go to jail if there is to be one."""
-    setup = link.read_message()
-    given: dict[str, Any] = {}
-    if setup["context"]["kind"] != "none":
-        given["context"] = _read_context(link, setup["context"])
-    if setup["context_metadata"] is not None:
-        given["context_metadata"] = setup["context_metadata"]
+    setup, given = read_setup(link)
     given.update(shared)
-    link.frame_bytes = setup["limits"]["frame_bytes"]
     repl = _worker_repl.Repl(setup, given, link.call, in_process=in_process)
     link.repl = repl
     repl.abandon_calls = link.abandon_calls
@@ -414,8 +420,13 @@ class Local:
                     pass
 
 
-def main() -> None:
-    """Run the program."""
+def open_process(link: Link, *, jail: dict[str, Any] | None) -> _worker_repl.Repl:
+    """Open the session of a process of its own."""
+    return _open_session(link, {}, in_process=False, jail=jail)
+
+
+def main(open_session: Callable[..., Any] = open_process) -> None:
+    """Run the program; another kind of REPL needs only another `open_session`."""
     # The module `signal` around it is slower to import.
     import _signal as signal  # type: ignore[import-not-found]  # noqa: PLC0415
 
@@ -430,7 +441,7 @@ def main() -> None:
         _hold_lifeline(jail["lifeline"])
     link = Link(read_fd, write_fd)
     try:
-        repl = _open_session(link, {}, in_process=False, jail=jail)
+        repl = open_session(link, jail=jail)
         signal.signal(signal.SIGINT, repl.on_interrupt)
         start_new_thread(_control_process, (link,))
         link.send({"type": "ready", "version": WIRE_VERSION, "python": sys.version})
@@ -452,7 +463,9 @@ def _hold_lifeline(fd: int) -> None:
     os.set_inheritable(fd, False)
     if not hasattr(fcntl, "F_SETSIG"):
         return
-    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+    # With the programs that the worker has started, if the group is its own.
+    is_leader = os.getpgrp() == os.getpid()
+    fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpid() if is_leader else os.getpid())
     fcntl.fcntl(fd, fcntl.F_SETSIG, 9)
     fcntl.fcntl(fd, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
     try:

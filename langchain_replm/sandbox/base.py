@@ -6,8 +6,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
+from langchain_replm.errors import ConfigurationError, SandboxError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from langchain_replm.sandbox._policy import PolicyName
 
@@ -115,3 +117,28 @@ class Sandbox(ABC):
     @abstractmethod
     def policy(self) -> PolicyName:
         """Which language policy the worker applies: `"restricted"` or `"full"`."""
+
+
+def check_required(require: Collection[Guarantee]) -> tuple[Guarantee, ...]:
+    """Give what a sandbox is asked to guarantee.
+
+    Raises:
+        ConfigurationError: There is no guarantee of that name.
+    """
+    if unknown := sorted(set(require) - set(GUARANTEES)):
+        msg = f"require: {unknown} is no guarantee; there are {', '.join(GUARANTEES)}."
+        raise ConfigurationError(msg)
+    return tuple(require)
+
+
+def refuse_missing(sandbox: Sandbox, require: Collection[Guarantee]) -> None:
+    """Refuse to start what does not guarantee all that was asked for.
+
+    Raises:
+        SandboxError: Something required is missing on this machine.
+    """
+    # Not asked without need: an answer may take the start of a container.
+    given = sandbox.guarantees() if require else {}
+    if missing := [name for name in require if given[name] is None]:
+        msg = f"{type(sandbox).__name__} does not guarantee {', '.join(missing)} here."
+        raise SandboxError(msg)

@@ -26,7 +26,7 @@ from langchain_replm.sandbox._container import (
     settings,
 )
 from langchain_replm.sandbox._policy import PolicyName
-from langchain_replm.sandbox.base import GUARANTEES, Guarantee, Sandbox
+from langchain_replm.sandbox.base import Guarantee, Sandbox, check_required, refuse_missing
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -130,9 +130,6 @@ class DockerSandbox(Sandbox):
         if policy not in get_args(PolicyName):
             msg = f"DockerSandbox runs 'full' or 'restricted', not {policy!r}."
             raise ConfigurationError(msg)
-        if unknown := sorted(set(require) - set(GUARANTEES)):
-            msg = f"require: {unknown} is no guarantee; there are {', '.join(GUARANTEES)}."
-            raise ConfigurationError(msg)
         if not image or image.startswith("-"):
             msg = f"{image!r} is no name of an image."
             raise ConfigurationError(msg)
@@ -142,7 +139,7 @@ class DockerSandbox(Sandbox):
         self.image, self.engine, self.runtime, self.python = image, engine, runtime, python
         self.memory_bytes, self.pids, self.cpus = memory_bytes, pids, cpus
         self.tmpfs_bytes, self.user, self.pull = tmpfs_bytes, user, pull
-        self.require = tuple(require)
+        self.require = check_required(require)
         self._policy: PolicyName = policy
 
     @property
@@ -172,11 +169,7 @@ class DockerSandbox(Sandbox):
         if os.name != "posix":
             msg = "sandbox mode 'docker' needs a POSIX system so far; use 'monty' here."
             raise SandboxError(msg)
-        if self.require:
-            given = self.guarantees()
-            if missing := [name for name in self.require if given[name] is None]:
-                msg = f"The container does not guarantee {', '.join(missing)} on this machine."
-                raise SandboxError(msg)
+        refuse_missing(self, self.require)
         launch = self._launch(BOOTSTRAP)
         try:
             return DockerTransport(Container(launch))

@@ -17,7 +17,7 @@ from langchain_replm.errors import ConfigurationError, SandboxError
 from langchain_replm.sandbox._child import ProcessTransport, start_worker
 from langchain_replm.sandbox._policy import ALLOWED_MODULES
 from langchain_replm.sandbox._probe import PROBES
-from langchain_replm.sandbox.base import GUARANTEES, Guarantee, Sandbox
+from langchain_replm.sandbox.base import GUARANTEES, Guarantee, Sandbox, check_required
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -94,14 +94,12 @@ class ProcessSandbox(Sandbox):
     ) -> None:
         _check("policy", policy, ("restricted", "subprocess"))
         _check("isolation", isolation, ("jail", "process"))
-        for name in require:
-            _check("require", name, GUARANTEES)
         if memory_bytes < MIN_MEMORY_BYTES or cpu_seconds < 1:
             msg = f"A worker needs at least {MIN_MEMORY_BYTES:,} bytes of memory and one second."
             raise ConfigurationError(msg)
         self.mode = policy
         self.isolation = isolation
-        self.require = tuple(require)
+        self.require = check_required(require)
         self.memory_bytes = memory_bytes
         self.cpu_seconds = cpu_seconds
         self.read_only_paths = tuple(str(Path(path).absolute()) for path in read_only_paths)
@@ -146,7 +144,7 @@ class ProcessSandbox(Sandbox):
             msg = "This Python does not know its own executable, so no worker can be started."
             raise SandboxError(msg)
         self._check_guarantees()
-        return start_worker(self._command)
+        return start_worker(self._command, ProcessTransport)
 
     def _command(self, read_fd: int, write_fd: int, lifeline: int) -> list[str]:
         wire = (str(read_fd), str(write_fd))

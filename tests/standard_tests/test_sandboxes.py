@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from langchain_replm.sandbox.local import LocalSandbox
+from langchain_replm.sandbox.monty import MontySandbox
 from langchain_replm.sandbox.process import ProcessSandbox
 from langchain_replm.testing import SandboxStandardTests
 
@@ -24,3 +25,14 @@ class TestSubprocess(SandboxStandardTests):
 class TestLocal(SandboxStandardTests):
     def make_sandbox(self) -> LocalSandbox:
         return LocalSandbox()
+
+
+class TestMonty(SandboxStandardTests):
+    """Monty has no threads and few modules; it knows no interrupt that leaves its memory whole."""
+
+    supports_threads = False
+    supports_interrupt = False
+    supports_imports = False
+
+    def make_sandbox(self) -> MontySandbox:
+        return MontySandbox()
