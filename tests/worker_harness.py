@@ -68,11 +68,13 @@ class Harness:
         limits: WireLimits | None = None,
         seed: int = 7,
         share: bool = True,
+        sandbox: Sandbox | None = None,
+        session: Session | None = None,
     ) -> None:
         self.mode = mode
-        sandbox = make_sandbox(mode)
+        sandbox = make_sandbox(mode) if sandbox is None else sandbox
         self.transport: Transport = sandbox.open()
-        self.session = Session(limits)
+        self.session = Session(limits) if session is None else session
         self.respond: Responder = answers if callable(answers) else answer_from(answers or {})
         self.calls: list[CallRequested] = []
         self.exchanged: Exchanged | None = None

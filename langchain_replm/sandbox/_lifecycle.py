@@ -6,6 +6,7 @@ blocks its event loop and never waits for a shared thread pool.
 
 from __future__ import annotations
 
+import secrets
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+KEY_BYTES = 8
+"""Randomness in the id of a cell: what no other cell can foretell."""
 
 START_TIMEOUT_SECONDS = 120.0
 """A worker is ready within 50 ms; loading a context of 1 GB takes seconds on a slow machine."""
@@ -133,7 +137,7 @@ def _greet(transport: Transport, setup: Setup, limits: WireLimits) -> Session:
     """Send setup and context, and wait until the worker says that it is ready."""
     if transport.share("context", setup.context):
         setup = replace(setup, context=None)
-    session = Session(limits)
+    session = Session(limits, make_key=lambda: secrets.token_hex(KEY_BYTES))
     data: Iterable[bytes] = session.start(setup)
     left = START_TIMEOUT_SECONDS
     while True:

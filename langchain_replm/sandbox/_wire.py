@@ -12,7 +12,7 @@ raw piece of the context and travels only from host to worker. `WIRE_VERSION` nu
 | host to worker | `submit`  | id, kind "text" or "var", text: an answer given outside of a cell   |
 | host to worker | `reply`   | id, results: one {"value"} or {"error"} per item of the call        |
 | worker to host | `ready`   | version, python                                                     |
-| worker to host | `call`    | id, function, kind, items                                           |
+| worker to host | `call`    | id, cell: the id of the running cell, function, kind, items         |
 | worker to host | `done`    | id, status, output_head, output_tail, output_chars, error, changed, |
 |                |           | removed, answer (null or {text, json})                              |
 
@@ -26,6 +26,9 @@ Rules:
    unbounded memory, never an illegal state.
 2. A length is judged before its payload is buffered; a payload is judged before it is parsed.
 3. Whatever the worker does wrong is a `ProtocolError`; whatever we do wrong is a `RuntimeError`.
+4. Calls and results name the running cell by an id that nobody could know before it ran. A frame
+   that a cell has left behind, in our buffer or in the pipe, is therefore never taken for the next
+   cell's.
 """
 
 from __future__ import annotations
@@ -277,7 +280,13 @@ def _is_context(value: Any) -> bool:
 
 _FIELDS: Final[Mapping[str, Mapping[str, Callable[[Any], bool]]]] = {
     "ready": {"version": _is_count, "python": _is_text},
-    "call": {"id": _is_count, "function": _is_text, "kind": _is_text, "items": _is_objects},
+    "call": {
+        "id": _is_count,
+        "cell": _is_text,
+        "function": _is_text,
+        "kind": _is_text,
+        "items": _is_objects,
+    },
     "done": {
         "id": _is_text,
         "status": lambda value: value in ("ok", "error", "interrupted"),
@@ -336,14 +345,18 @@ class Session:
 
     Args:
         limits: Ceilings for the worker's messages; sent along in the setup.
+        make_key: Gives for each cell what makes its id on the wire one that a cell cannot foretell.
     """
 
-    def __init__(self, limits: WireLimits | None = None) -> None:
+    def __init__(
+        self, limits: WireLimits | None = None, *, make_key: Callable[[], str] = lambda: ""
+    ) -> None:
         self.limits = limits or WireLimits()
+        self._make_key = make_key
         self.state = State.NEW
         self._buffer = bytearray()
         self._eof = False
-        self._cell_id = ""
+        self._cell_id = self._wire_id = ""
         self._kinds: dict[str, str] = {}
         self._outstanding: dict[int, int] = {}
         self._abandoned: set[int] = set()
@@ -359,7 +372,7 @@ class Session:
 
     def execute(self, cell_id: str, code: str) -> bytes:
         """Give the bytes that run a cell."""
-        return self._begin({"type": "execute", "id": cell_id, "code": code})
+        return self._begin(cell_id, {"type": "execute", "code": code})
 
     def submit(self, cell_id: str, kind: Literal["text", "var"], text: str) -> bytes:
         """Give the bytes that resolve an answer written outside of a cell.
@@ -367,7 +380,7 @@ class Session:
         With kind "var" the answer is the value of the variable `text`. With kind "text" it is the
         value of the variable of that name, if the model made one, and else the text itself.
         """
-        return self._begin({"type": "submit", "id": cell_id, "kind": kind, "text": text})
+        return self._begin(cell_id, {"type": "submit", "kind": kind, "text": text})
 
     def reply(self, call_id: int, results: Sequence[Mapping[str, Any]]) -> bytes:
         """Give the bytes that answer a call: one `{"value": ...}` or `{"error": str}` per item.
@@ -433,10 +446,11 @@ class Session:
             raise RuntimeError(msg)
         self.state = after
 
-    def _begin(self, message: dict[str, Any]) -> bytes:
-        frame = encode_frame(message)
+    def _begin(self, cell_id: str, message: dict[str, Any]) -> bytes:
+        wire_id = cell_id + self._make_key()
+        frame = encode_frame({**message, "id": wire_id})
         self._advance(message["type"])
-        self._cell_id = message["id"]
+        self._cell_id, self._wire_id = cell_id, wire_id
         return frame
 
     def _setup_frames(self, setup: Setup) -> Iterator[bytes]:
@@ -520,6 +534,9 @@ class Session:
 
     def _accept_call(self, message: dict[str, Any]) -> CallRequested:
         call_id, kind, items = message["id"], message["kind"], message["items"]
+        if message["cell"] != self._wire_id:
+            msg = "The worker sent a call of another cell than the one that runs."
+            raise ProtocolError(msg)
         if self._kinds.get(message["function"]) != kind:
             msg = "The worker called a function that this session does not have."
             raise ProtocolError(msg)
@@ -538,7 +555,7 @@ class Session:
         return CallRequested(call_id, message["function"], kind, tuple(items))
 
     def _accept_done(self, message: dict[str, Any]) -> CellFinished:
-        if message["id"] != self._cell_id:
+        if message["id"] != self._wire_id:
             msg = "The worker ended another cell than the one that runs."
             raise ProtocolError(msg)
         answer = message["answer"]
@@ -564,7 +581,7 @@ class Session:
         self._abandoned.update(self._outstanding)
         self._outstanding.clear()
         return CellFinished(
-            cell_id=message["id"],
+            cell_id=self._cell_id,
             status=message["status"],
             output_head=message["output_head"],
             output_tail=message["output_tail"],

@@ -78,7 +78,7 @@ class Link:
         self._lock = allocate_lock()
         self._count = 0
         self._waiting: dict[int, tuple[Any, list[Any]]] = {}
-        self._is_running = False
+        self._cell: str | None = None
         self._outbox: SimpleQueue[bytes | None] | None = SimpleQueue() if by_thread else None
         if by_thread:
             start_new_thread(self._write_outbox, ())
@@ -159,13 +159,13 @@ class Link:
             message["error"] = f"the result of the cell is {len(frame):,} bytes, too many to send"
             frame = encode(message)
         with self._lock:
-            self._is_running = False
+            self._cell = None
             self.write_frame(frame)
         self.abandon_calls()
 
-    def begin(self) -> None:
+    def begin(self, cell_id: str) -> None:
         """Allow calls: a cell starts."""
-        self._is_running = True
+        self._cell = cell_id
 
     def write_frame(self, frame: bytes) -> None:
         """Write all bytes; the interrupt handler knows this function by its name."""
@@ -200,7 +200,7 @@ class Link:
         done.acquire()
         slot: list[Any] = []
         with self._lock:
-            if not self._is_running or repl is None or repl.is_late():
+            if self._cell is None or repl is None or repl.is_late():
                 msg = f"{function} was called by a thread of a cell that has ended"
                 raise RuntimeError(msg)
             if repl.interrupted and not repl.is_cell_thread():
@@ -210,7 +210,7 @@ class Link:
             self._count += 1
             number = self._count
             self._waiting[number] = (done, slot)
-            self.write_frame(frame_of(number))
+            self.write_frame(frame_of(number, self._cell))
         try:
             if repl.take_interrupt():
                 raise KeyboardInterrupt
@@ -242,7 +242,7 @@ def encode(message: dict[str, Any]) -> bytes:
 
 def _sized(
     function: str, kind: str, items: list[dict[str, Any]], limit: int
-) -> Callable[[int], bytes]:
+) -> Callable[[int, str], bytes]:
     """Encode the items of a call, or say with numbers why they are too many."""
     what = {"tool": "arguments", "llm_query": "prompts"}.get(kind, "queries and contexts")
     advice = "send less" if len(items) == 1 else "split the batch"
@@ -269,8 +269,13 @@ def _sized(
         refuse(len(payload), "bytes")
     names = json.dumps({"type": "call", "function": function, "kind": kind})[:-1].encode()
 
-    def frame_of(number: int) -> bytes:
-        body = b'%s,"id":%d,"items":%s}' % (names, number, payload)
+    def frame_of(number: int, cell: str) -> bytes:
+        body = b'%s,"id":%d,"cell":%s,"items":%s}' % (
+            names,
+            number,
+            json.dumps(cell).encode(),
+            payload,
+        )
         return len(body).to_bytes(4, "big") + b"J" + body
 
     return frame_of
@@ -342,7 +347,7 @@ def _open_session(
 
 def _serve_commands(link: Link, repl: _worker_repl.Repl) -> None:
     while (command := link.commands.get()) is not None:
-        link.begin()
+        link.begin(command["id"])
         if command["type"] == "execute":
             message = repl.execute(command["id"], command["code"])
         else:

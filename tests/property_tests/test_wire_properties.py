@@ -29,6 +29,7 @@ calls = st.builds(
     lambda number, prompts: {
         "type": "call",
         "id": number,
+        "cell": "c",
         "function": "llm_query_batch",
         "kind": "llm_query",
         "items": [{"prompt": prompt, "model": None} for prompt in prompts],

@@ -247,7 +247,13 @@ class Played:
     def work(self, *messages: Any, **fields: Any) -> Effect | None:
         """The worker says something, or calls end, or time goes by."""
         self.exchange()
-        return self.go(worked(*messages, **fields))
+        # A worker names the cell that runs in each of its calls.
+        cell = {"cell": self.live.session._wire_id}
+        named = [
+            {**cell, **m} if isinstance(m, Mapping) and m.get("type") == "call" else m
+            for m in messages
+        ]
+        return self.go(worked(*named, **fields))
 
     def ended(self, *outcomes: CallOutcome, seconds: float = 0.0) -> Effect | None:
         """Calls end while the worker says nothing."""

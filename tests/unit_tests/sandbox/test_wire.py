@@ -39,6 +39,7 @@ def call(**changes: Any) -> dict[str, Any]:
     return {
         "type": "call",
         "id": 1,
+        "cell": "c1",
         "function": "llm_query",
         "kind": "llm_query",
         "items": items,
@@ -175,6 +176,23 @@ def test_execute_and_submit():
     feed(session, done(id="7"))
     [(_, payload)] = frames(session.submit("8", "var", "x"))
     assert json.loads(payload) == {"type": "submit", "id": "8", "kind": "var", "text": "x"}
+
+
+def test_a_frame_that_was_left_behind_is_not_the_next_cells():
+    """The host names its cells alike in every run; what is on the wire cannot be foretold."""
+    for left in (call(cell="c2"), done(id="c2"), call(), done()):
+        keys = iter(["-first", "-second"])
+        session = Session(make_key=lambda keys=keys: next(keys))
+        list(session.start(SETUP))
+        feed(session, ready())
+        session.execute("c1", "")
+        ended = feed(session, done(id="c1-first"))
+        assert ended.cell_id == "c1"
+        session.receive(encode_frame(left))
+        [(_, payload)] = frames(session.execute("c2", ""))
+        assert json.loads(payload)["id"] == "c2-second"
+        with pytest.raises(ProtocolError, match="another"):
+            session.next_event()
 
 
 def test_reply():
