@@ -13,7 +13,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Generator
-from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -45,6 +44,8 @@ from langchain_replm._requests import (
     setup_maker,
     stream_kwargs,
 )
+from langchain_replm._traces.calls import apump, pump
+from langchain_replm._traces.cells import CellTrace
 from langchain_replm.events import RLMEvent, preview
 from langchain_replm.state import SCOPE_KEY
 
@@ -161,6 +162,7 @@ class _Performer:
 
     def __init__(self, scope: RunScope) -> None:
         self.scope = scope
+        self.trace = CellTrace()
         self.outcomes: deque[CallOutcome] = deque()
         self.failure: BaseException | None = None
         """What ended a call without an outcome: an interrupt, a cancel, a fault of ours."""
@@ -235,6 +237,7 @@ class _Waiter(_Performer):
     def perform(self, effect: Effect) -> Any:  # noqa: C901, PLR0911 - a table of effects
         match effect:
             case Emit(event):
+                pump(self.trace.hear(event))
                 return self.emit(event)
             case CallRootModel():
                 return self._call_root(effect)
@@ -259,6 +262,7 @@ class _Waiter(_Performer):
 
     def close(self) -> None:
         """Nothing is left behind: `Lanes` cancels what has not begun."""
+        pump(self.trace.close())
 
     def _reserve(self, most: Spend, *, closing: bool = False) -> StopReason | None:
         room = threading.Event()
@@ -301,7 +305,8 @@ class _Waiter(_Performer):
     def _start(self, effect: StartCalls) -> None:
         for request in effect.requests:
             pool = self.scope.lanes.pool(lane_of(request, self.scope))
-            future = pool.submit(copy_context().run, self._call, request, effect.iteration)
+            context = self.trace.context()
+            future = pool.submit(context.run, self._call, request, effect.iteration)
             future.add_done_callback(self._done)
 
     def _done(self, future: Future[CallOutcome]) -> None:
@@ -319,7 +324,7 @@ class _Waiter(_Performer):
         if (recorded := recorded_call(self.scope, request)) is not None:
             return recorded
         started = time.monotonic()
-        call = Call(self.scope, request, iteration)
+        call = Call(self.scope, request, iteration, cell=self.trace.cell)
         if limit := self._reserve(call.most):
             return call.refused(limit)
         outcome: CallOutcome | None = None
@@ -345,6 +350,7 @@ class _Awaiter(_Performer):
         keeper = self.scope.keeper
         match effect:
             case Emit(event):
+                await apump(self.trace.hear(event))
                 return self.emit(event)
             case CallRootModel():
                 return await self._call_root(effect)
@@ -375,6 +381,7 @@ class _Awaiter(_Performer):
             task.cancel()
         if running:
             await asyncio.gather(*running, return_exceptions=True)
+        await apump(self.trace.close())
 
     async def _reserve(self, most: Spend, *, closing: bool = False) -> StopReason | None:
         room = asyncio.Event()
@@ -423,7 +430,8 @@ class _Awaiter(_Performer):
 
     def _start(self, effect: StartCalls) -> None:
         for request in effect.requests:
-            task = asyncio.create_task(self._call(request, effect.iteration))
+            call = self._call(request, effect.iteration)
+            task = asyncio.create_task(call, context=self.trace.context())
             self._tasks.add(task)
             task.add_done_callback(self._done)
 
@@ -443,7 +451,7 @@ class _Awaiter(_Performer):
             if (recorded := recorded_call(self.scope, request)) is not None:
                 return recorded
             started = time.monotonic()
-            call = Call(self.scope, request, iteration)
+            call = Call(self.scope, request, iteration, cell=self.trace.cell)
             if limit := await self._reserve(call.most):
                 return call.refused(limit)
             outcome: CallOutcome | None = None

@@ -149,7 +149,9 @@ def spent(usage: Mapping[str, UsageMetadata] | None, cost: float | None, most: S
 class Call:
     """One call: the Runnable that makes it, its input, and how its result becomes an outcome."""
 
-    def __init__(self, scope: RunScope, request: CallRequest, iteration: int) -> None:
+    def __init__(
+        self, scope: RunScope, request: CallRequest, iteration: int, *, cell: int | None = None
+    ) -> None:
         self._scope = scope
         self._request = request
         self._started_seconds = scope.run_seconds()
@@ -159,7 +161,13 @@ class Call:
         self.kwargs: dict[str, Any] = {}
         self.most = NOTHING
         name = request.kind if self._is_child or request.kind == "tool" else "llm_query"
-        self.config: RunnableConfig = call_config(name, iteration=iteration, depth=scope.depth)
+        self.config: RunnableConfig = call_config(
+            name,
+            iteration=iteration,
+            depth=scope.depth,
+            cell=cell,
+            prompt_chars=len(request.prompt),
+        )
         if request.kind == "tool":
             self._ask_tool()
         elif self._is_child:

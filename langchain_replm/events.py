@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from langchain_replm.types import Cell, RLMResponse, SubCall
 
 EventType = Literal[
     "iteration_start",
     "token",
+    "root_reply",
     "code_generated",
+    "cell_start",
+    "cell_end",
     "code_executed",
     "sub_call_start",
     "sub_call_end",
@@ -68,3 +74,47 @@ def preview(text: str) -> str:
     """The first line of a text, shortened for people."""
     line = " ".join(text[: 4 * PREVIEW_CHARS].split())
     return line if len(line) <= PREVIEW_CHARS else line[: PREVIEW_CHARS - 1] + "…"
+
+
+def cell_detail(cell: Cell) -> dict[str, Any]:
+    """What listeners are told of a cell that has ended."""
+    items = [item for call in cell.host_calls for item in call.items]
+    return {
+        "status": cell.status,
+        "output": cell.output,
+        "error": cell.error,
+        "elapsed_seconds": cell.elapsed_seconds,
+        "sub_calls": sum(item.sub_calls for item in items),
+        "cache_hits": sum(item.cached for item in items),
+        "refused": sum(item.status == "refused" for item in items),
+    }
+
+
+def call_detail(record: SubCall) -> dict[str, Any]:
+    """What listeners are told of a sub-call that has ended; of a child run, with all of its own."""
+    return {
+        "kind": record.kind,
+        "status": record.status,
+        "model": record.model,
+        "cached": record.cached,
+        "prompt": preview(record.prompt),
+        "prompt_chars": record.prompt_chars,
+        "response_chars": len(record.response),
+        "elapsed_seconds": record.elapsed_seconds,
+        "error": record.error,
+        "sub_calls": record.sub_calls,
+        "usage_by_model": record.usage,
+        "cost_usd": record.cost_usd,
+    }
+
+
+def totals_of(response: RLMResponse) -> dict[str, Any]:
+    """The numbers of a run, as events and traces tell them."""
+    return {
+        "iterations": response.iterations,
+        "sub_calls": response.sub_calls,
+        "cache_hits": response.cache_hits,
+        "input_tokens": response.total_input_tokens,
+        "output_tokens": response.total_output_tokens,
+        "cost_usd": response.cost,
+    }

@@ -32,6 +32,8 @@ from langchain_replm._recorded import RunJournal
 from langchain_replm._requests import setup_maker
 from langchain_replm._subcalls import SubCallCache
 from langchain_replm._tools import check_tools
+from langchain_replm._traces.iterations import put_into_iterations
+from langchain_replm._tracing import NODE_TRACE
 from langchain_replm._typed import AnswerFormat
 from langchain_replm.budget import Budget
 from langchain_replm.config import RLMConfig
@@ -184,12 +186,14 @@ class RLMStateGraph(StateGraph[RLMState, None, RLMState, RLMOutput]):
         leads_to: Callable[[dict[str, Any]], str],
         destinations: tuple[str, ...],
     ) -> None:
-        self.add_node(name, Node(function, leads_to, name=name), destinations=destinations)
+        node = Node(function, leads_to, name=name)
+        self.add_node(name, node, destinations=destinations, trace_policy=NODE_TRACE)
 
     def compile(self, checkpointer: Checkpointer = None, **options: Any) -> RLMGraph:
         """As `StateGraph.compile`; the result is an `RLMGraph`."""
         name = options.pop("name", None) or "RLM"
         compiled = super().compile(checkpointer, name=name, **options)
+        put_into_iterations(compiled.nodes)
         supersteps = SUPERSTEPS_PER_ITERATION * (self.settings.config.max_iterations + 1) + 2
         # Class attributes, because LangGraph copies a graph by calling its class with its __dict__.
         attributes = {"settings": self.settings, "supersteps": supersteps}

@@ -213,6 +213,8 @@ class RunScope:
     """The context that this call has put into the store."""
     write: Callable[[Any], None] = lambda _: None
     """LangGraph's stream writer of the run; children write to that of the run."""
+    trace: dict[str, Any] = field(default_factory=dict)
+    """The runs that are open in a trace; empty when nobody listens."""
     emit_lock: threading.Lock = field(default_factory=threading.Lock)
     started: float = field(default_factory=time.monotonic)
 

@@ -11,7 +11,7 @@ from langchain_replm._prices import name_of
 from langchain_replm._requests import error_text, root_model
 from langchain_replm._tools import tool_signature
 from langchain_replm.errors import ConfigurationError
-from langchain_replm.events import RLMEvent
+from langchain_replm.events import RLMEvent, preview
 from langchain_replm.prompts import (
     closing_request,
     direct_message,
@@ -52,7 +52,13 @@ def root_generate(state: RLMState, scope: RunScope) -> Flow:
     number = 1 + len(past)
     most = scope.settings.config.max_iterations
     title = "Closing request" if closing else f"Iteration {number} of at most {most}"
-    yield Emit(RLMEvent("iteration_start", number, title, {"closing": closing}, scope.depth))
+    detail = {
+        "closing": closing,
+        "max_iterations": most,
+        "sub_calls_left": scope.budget.sub_calls_left,
+        "elapsed_seconds": scope.elapsed_seconds(),
+    }
+    yield Emit(RLMEvent("iteration_start", number, title, detail, scope.depth))
     direct = scope.is_direct(state["context_handle"])
     system, first = yield from _beginning(state, scope, direct=direct)
     messages = messages_for(system, first, past)
@@ -64,9 +70,10 @@ def root_generate(state: RLMState, scope: RunScope) -> Flow:
         request = closing_request(got.refused, direct=direct)
         messages[-1] = HumanMessage(f"{messages[-1].text}\n\n{request}")
         got = yield CallRootModel(messages, iteration=number, closing=True)
+    turn = _turn(number, got, scope, closing=closing)
+    yield Emit(_replied(turn, scope))
     if got.error is not None:
         _give_up_if_hopeless(past, got, scope)
-    turn = _turn(number, got, scope, closing=closing)
     return {"turn": turn.model_copy(update={"direct": direct}).model_dump(), **update}
 
 
@@ -159,6 +166,19 @@ def _turn(number: int, got: RootReply, scope: RunScope, *, closing: bool) -> Tur
         truncated=_was_cut_off(message),
         foreign=str(calls[0].get("name")) if calls else None,
     )
+
+
+def _replied(turn: Turn, scope: RunScope) -> RLMEvent:
+    detail = {
+        "model": turn.model,
+        "usage": turn.usage,
+        "cost_usd": turn.cost_usd,
+        "refused": turn.refused,
+        "error": turn.error,
+        "elapsed_seconds": turn.elapsed_seconds,
+    }
+    text = preview(turn.error or turn.reply)
+    return RLMEvent("root_reply", turn.number, text, detail, scope.depth)
 
 
 def _was_cut_off(message: AIMessage) -> bool:

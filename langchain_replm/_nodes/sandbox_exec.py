@@ -25,7 +25,7 @@ from langchain_replm._effects import (
 from langchain_replm._recorded import CellKeys
 from langchain_replm._subcalls import Replay, SubCallDesk, wire_results
 from langchain_replm.errors import ProtocolError, SandboxError
-from langchain_replm.events import RLMEvent, preview
+from langchain_replm.events import RLMEvent, call_detail, cell_detail, preview
 from langchain_replm.sandbox._wire import CallRequested, CellFinished
 from langchain_replm.state import read_trajectory, read_turn
 from langchain_replm.types import Answer, Cell
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from langchain_replm._subcalls import CallOutcome, CallRequest, OpenCall
     from langchain_replm.context_store import ContextHandle
+    from langchain_replm.events import EventType
     from langchain_replm.sandbox._lifecycle import LiveSession
     from langchain_replm.state import FinalText, RLMState, RunScope, Turn
     from langchain_replm.types import HostCall, SubCall
@@ -105,7 +106,7 @@ class _Runner:
             return
         name = f"{self._iteration}.{len(self.cells) + 1}"
         data = self._opened.session.execute(name, code)
-        yield from self._record(code, data)
+        yield from self._record(code, data, submits=False)
 
     def may_submit(self, turn: Turn) -> bool:
         """A text final beside cells counts only if it names a variable and all cells ran well.
@@ -125,21 +126,27 @@ class _Runner:
         """Resolve a text final in the REPL: a variable's value, or the text itself."""
         data = self._opened.session.submit(f"{self._iteration}.final", final.kind, final.text)
         call = f'FINAL_VAR("{final.text}")' if final.kind == "var" else f"FINAL({final.text})"
-        yield from self._record(call, data)
+        yield from self._record(call, data, submits=True)
 
-    def _record(self, code: str, data: bytes) -> Step:
+    def _record(self, code: str, data: bytes, *, submits: bool) -> Step:
         self._opened.cells_executed += 1
+        detail = {"cell": len(self.cells) + 1, "code": code, "submits": submits}
+        yield self._emit("cell_start", code, detail)
         keys = None
         if self._scope.journal is not None:
             place = f"{self._iteration}.{len(self.cells) + 1}"
             keys = CellKeys(self._scope.options.path, place, code)
         service = _Service(self._scope, self._iteration, self._opened.session, keys)
         cell: Cell = yield from service.run(code, data)
+        yield self._emit("cell_end", cell.error or cell.output_head, detail | cell_detail(cell))
         self.cells.append(cell)
         if service.lost is not None and cell.answer is None:
             self.restarted = service.lost
             self._opened = yield Restart(self._context)
             yield from self._replay()
+
+    def _emit(self, kind: EventType, text: str, detail: dict[str, Any]) -> Emit:
+        return Emit(RLMEvent(kind, self._iteration, preview(text), detail, self._scope.depth))
 
     def _replay(self) -> Step:
         session = self._opened.session
@@ -313,17 +320,8 @@ class _Service:
                 yield from self._settle(outcome)
 
     def _emit_call(self, kind: Any, record: SubCall) -> Emit:
-        detail = {
-            "kind": record.kind,
-            "status": record.status,
-            "model": record.model,
-            "cached": record.cached,
-            "prompt_chars": record.prompt_chars,
-            "response_chars": len(record.response),
-            "elapsed_seconds": record.elapsed_seconds,
-            "error": record.error,
-        }
         text = preview(record.response or record.error or "")
+        detail = call_detail(record)
         return Emit(RLMEvent(kind, self._iteration, text, detail, self._scope.depth))
 
     def _cell(self, code: str, finished: CellFinished | None) -> Cell:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_replm._acceptance import Verdict, judge
 from langchain_replm._effects import Emit, Flow
-from langchain_replm.events import RLMEvent, preview
+from langchain_replm.events import RLMEvent, preview, totals_of
 from langchain_replm.prompts import (
     DIRECT_EMPTY,
     FINAL_WITH_CELLS,
@@ -17,7 +17,7 @@ from langchain_replm.prompts import (
     nudge,
     observe_cells,
 )
-from langchain_replm.state import Turn, read_trajectory, read_turn
+from langchain_replm.state import Turn, make_response, read_trajectory, read_turn
 from langchain_replm.types import Iteration
 
 if TYPE_CHECKING:
@@ -65,10 +65,13 @@ def truncate(state: RLMState, scope: RunScope) -> Flow:
         answer = verdict.text if verdict is not None else _best_so_far(state)
         update |= {"answer": answer, "stop_reason": stop_reason}
         update["elapsed_seconds"] = scope.elapsed_seconds()
+    step = _iteration(turn, observation)
+    update["trajectory"] = [step.model_dump()]
+    if stop_reason is not None:
         detail = {"answer": answer, "stop_reason": stop_reason}
-        event = RLMEvent("final_answer", turn.number, preview(answer), detail, scope.depth)
-        yield Emit(event)
-    update["trajectory"] = [_iteration(turn, observation).model_dump()]
+        record = {**update, "trajectory": [*past, step]}
+        detail |= totals_of(make_response(record))
+        yield Emit(RLMEvent("final_answer", turn.number, preview(answer), detail, scope.depth))
     return update
 
 

@@ -53,6 +53,8 @@ LONG_FUNCTIONS = {
 
 COLOURED = {
     "_drivers.py",
+    "_traces/calls.py",  # LangChain has two classes of callback manager
+    "_traces/iterations.py",
     "_models.py",
     "graph.py",
     "runnable.py",

@@ -22,14 +22,17 @@ FAILED = Iteration(number=2, error="RuntimeError: busy")
 def ask(
     state: dict[str, Any], scope: RunScope, got: RootReply
 ) -> tuple[RLMEvent, CallRootModel, Turn]:
-    """One turn of the node: its event, its question, its update."""
+    """One turn of the node: its first event, its question, its update."""
     flow = root_generate(state, scope)
     emit = next(flow)
     assert isinstance(emit, Emit)
     question = flow.send(None)
     assert isinstance(question, CallRootModel)
+    replied = flow.send(got)
+    assert isinstance(replied, Emit)
+    assert replied.event.type == "root_reply"
     with pytest.raises(StopIteration) as returned:
-        flow.send(got)
+        flow.send(None)
     update = returned.value.value
     assert update.keys() == {"turn"}
     return emit.event, question, Turn.model_validate(update["turn"])
@@ -50,9 +53,9 @@ def test_the_first_question_is_the_system_prompt_and_the_query() -> None:
     assert question.messages[0].content == render_system_prompt(scope)
     assert "How many herons?" in str(question.messages[1].content)
     assert (question.iteration, turn.number, turn.closing) == (1, 1, False)
-    assert (event.type, event.iteration, event.detail) == (
-        "iteration_start", 1, {"closing": False},
-    )  # fmt: skip
+    assert (event.type, event.iteration) == ("iteration_start", 1)
+    assert event.detail["closing"] is False
+    assert event.detail["max_iterations"] == 7
     assert event.preview == "Iteration 1 of at most 7"
 
 
@@ -84,7 +87,7 @@ def test_failed_calls_count_as_iterations_but_leave_no_message() -> None:
 def test_after_a_limit_the_reply_is_the_closing_one() -> None:
     event, _, turn = ask(state_for(past=[STEP], limit="max_iterations"), scope_for(), reply())
     assert turn.closing
-    assert (event.preview, event.detail) == ("Closing request", {"closing": True})
+    assert (event.preview, event.detail["closing"]) == ("Closing request", True)
 
 
 def test_the_reply_becomes_the_turn() -> None:
@@ -113,8 +116,9 @@ def test_the_reply_is_plain_text_without_thinking_and_without_lone_surrogates() 
     flow = root_generate(state_for(), scope_for())
     next(flow)
     flow.send(None)
+    flow.send(reply(message))
     with pytest.raises(StopIteration) as returned:
-        flow.send(reply(message))
+        flow.send(None)
     text = returned.value.value["turn"]["reply"]
     assert text == "a ? b"
     # A checkpointer meets the exact type; LangChain's accessor is a subclass of str.
@@ -180,8 +184,11 @@ def test_it_gives_up_when_nothing_was_ever_replied(most: int) -> None:
     next(flow)
     flow.send(None)
     error = RuntimeError("still busy")
+    told = flow.send(failure(error))
+    assert isinstance(told, Emit)
+    assert told.event.detail["error"] == "RuntimeError: still busy"
     with pytest.raises(RuntimeError, match="still busy") as raised:
-        flow.send(failure(error))
+        flow.send(None)
     assert raised.value is error, "the model's own exception, so that a caller can catch it"
     assert f"failed {most} times in a row" in error.__notes__[0]
 

@@ -61,7 +61,8 @@ def test_one_cell_is_executed_and_recorded() -> None:
         ),
     )
     assert (node.turn.answer, node.turn.restarted) == (None, None)
-    assert node.kinds() == ["code_generated"]
+    assert node.kinds() == ["code_generated", "cell_start", "cell_end"]
+    assert (node.events[1].detail["cell"], node.events[2].detail["output"][:2]) == (1, "1\n")
     assert node.events[0].detail == {"text": "reply", "cells": ["x = 1\nprint(x)"]}
 
 
@@ -130,8 +131,10 @@ def test_a_call_is_started_and_its_reply_goes_back() -> None:
         usage={"sub": {"input_tokens": 10, "output_tokens": 2, "total_tokens": 12}},
         elapsed_seconds=2.0,
     )
-    assert node.kinds() == ["code_generated", "sub_call_start", "sub_call_end"]
-    assert node.events[1].detail == {"kind": "llm_query", "prompt_chars": 1, "call_count": 1}
+    assert node.kinds() == [
+        "code_generated", "cell_start", "sub_call_start", "sub_call_end", "cell_end",
+    ]  # fmt: skip
+    assert node.events[2].detail == {"kind": "llm_query", "prompt_chars": 1, "call_count": 1}
 
 
 def test_a_batch_is_answered_when_its_last_item_is() -> None:
@@ -234,7 +237,8 @@ def test_an_identical_later_call_comes_from_the_cache() -> None:
     hit = node.cells[0].host_calls[1].items[0]
     assert (hit.cached, hit.sub_calls, hit.usage, hit.response) == (True, 0, {}, "pong")
     assert scope.budget.sub_calls == 1
-    assert node.kinds()[-1] == "sub_call_cache_hit"
+    assert node.kinds()[-2:] == ["sub_call_cache_hit", "cell_end"]
+    assert node.events[-1].detail["cache_hits"] == 1
     # Another cell of the run, another desk: the cache is the run's.
     later = Played(scope, "again")
     later.work(call(1, "p"))
@@ -615,7 +619,7 @@ def test_a_fresh_session_is_brought_to_where_the_record_stands() -> None:
     assert [frame["id"] for frame in node.sent()] == ["2.1"]
     node.work(done("2.1"))
     assert [cell.code for cell in node.cells] == ["x = 3"], "a replay records nothing"
-    assert node.kinds() == ["code_generated"], "and tells nobody"
+    assert node.kinds() == ["code_generated", "cell_start", "cell_end"], "and tells nobody"
 
 
 def test_the_clock_of_a_replayed_cell_is_its_own() -> None:
