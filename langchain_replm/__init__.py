@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from langchain_replm.journal import Journal, MemoryJournal, SqliteJournal
     from langchain_replm.runnable import RLM
     from langchain_replm.state import RLMInput
+    from langchain_replm.trajectory_file import TrajectoryFile, read_trajectories
     from langchain_replm.types import HistoryEntry, RLMResponse
 
 __version__ = "0.1.0"
@@ -52,8 +53,10 @@ _HOMES = {
     "SandboxError": "errors",
     "SqliteJournal": "journal",
     "StreamChunk": "events",
+    "TrajectoryFile": "trajectory_file",
     "build_rlm_graph": "graph",
     "create_rlm_graph": "graph",
+    "read_trajectories": "trajectory_file",
 }
 
 __all__ = [
@@ -78,8 +81,10 @@ __all__ = [
     "SandboxError",
     "SqliteJournal",
     "StreamChunk",
+    "TrajectoryFile",
     "build_rlm_graph",
     "create_rlm_graph",
+    "read_trajectories",
 ]
 
 

@@ -37,6 +37,7 @@ from langchain_replm._effects import (
     StartCalls,
     Worked,
 )
+from langchain_replm._recording import record_event, record_update
 from langchain_replm._requests import (
     Call,
     RootCall,
@@ -93,7 +94,7 @@ class Node(Runnable["RLMState", "Command[str]"]):
         update = self.function(input, scope)
         if isinstance(update, Generator):
             update = drive(update, scope)
-        return Command(update=update, goto=self.leads_to(update))
+        return self._done(input, update, scope, config)
 
     async def ainvoke(
         self,
@@ -108,6 +109,17 @@ class Node(Runnable["RLMState", "Command[str]"]):
         update = self.function(input, scope)
         if isinstance(update, Generator):
             update = await adrive(update, scope)
+        return self._done(input, update, scope, config)
+
+    def _done(
+        self,
+        state: RLMState,
+        update: dict[str, Any],
+        scope: RunScope,
+        config: RunnableConfig | None,
+    ) -> Command[str]:
+        thread: str | None = (config or {}).get("configurable", {}).get("thread_id")
+        record_update(scope, self.name or "", state, update, thread)
         return Command(update=update, goto=self.leads_to(update))
 
 
@@ -196,6 +208,7 @@ class _Performer:
                     event.type, event.depth, event.iteration, text,
                 )  # fmt: skip
             root.write(event.to_dict())
+            record_event(root, event)
             if options.on_event is not None:
                 try:
                     options.on_event(event)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class RLMEvent:
         preview: A short line for people, at most `PREVIEW_CHARS` characters.
         detail: JSON data that depends on the type; the README has the table.
         depth: 0 for the run itself, 1 for a child of `rlm_query`, and so on.
+        record: What the event is about, whole: the `SubCall` that has ended. Not part of the
+            event's JSON data.
     """
 
     type: EventType
@@ -45,10 +48,17 @@ class RLMEvent:
     preview: str
     detail: dict[str, Any] = field(default_factory=dict)
     depth: int = 0
+    record: SubCall | None = field(default=None, compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The event as JSON data."""
-        return asdict(self)
+        return {
+            "type": self.type,
+            "iteration": self.iteration,
+            "preview": self.preview,
+            "detail": deepcopy(self.detail),
+            "depth": self.depth,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ from langchain_replm.state import (
     Settings,
     read_turn,
 )
+from langchain_replm.trajectory_file import as_recorder
 from langchain_replm.types import encodable
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from langchain_replm.context_store import ContextStore
     from langchain_replm.journal import Journal
     from langchain_replm.sandbox.base import Sandbox
+    from langchain_replm.state import Recorder
 
 SUPERSTEPS_PER_ITERATION = 4
 
@@ -88,6 +90,7 @@ def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
     context_store: ContextStore | None = None,
     response_format: Any = None,
     journal: Journal | BaseStore | str | Path | None = None,
+    trajectory_file: str | Path | Recorder | None = None,
 ) -> RLMStateGraph:
     """The loop as a `StateGraph` that can still be changed; its `compile` gives an `RLMGraph`.
 
@@ -104,6 +107,7 @@ def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
         journal: Where results of sub-calls are kept as they arrive: a `Journal`, a LangGraph
             `BaseStore` or the path of a SQLite file. By default they are kept beside the
             checkpoints, when there is a checkpointer.
+        trajectory_file: Where runs are written down as they go on: a path, or a `TrajectoryFile`.
 
     Raises:
         ConfigurationError: A model, a tool, a name or the response format is wrong.
@@ -138,6 +142,7 @@ def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
         journal=None if journal is None else as_journal(journal),
         make_child=cache(lambda: builder.compile(checkpointer=False, name="child RLM")),
         response_format=None if response_format is None else AnswerFormat(response_format),
+        recorder=as_recorder(trajectory_file),
     )
     builder = RLMStateGraph(settings)
     return builder

@@ -48,6 +48,8 @@ class RLMParameters(BaseModel):
     """Where contexts live while they are needed; in this process by default."""
     journal: Any = None
     """Where results of sub-calls are kept as they arrive; by default beside the checkpoints."""
+    trajectory_file: Any = None
+    """Where runs are written down as they go on: a path, or a `TrajectoryFile`."""
 
 
 class RLM(RLMParameters, RunnableSerializable[RLMInput, RLMResponse]):
@@ -137,6 +139,7 @@ class RLM(RLMParameters, RunnableSerializable[RLMInput, RLMResponse]):
                 checkpointer=self.checkpointer,
                 context_store=self.context_store,
                 journal=self.journal,
+                trajectory_file=self.trajectory_file,
             )
         return self._graph
 

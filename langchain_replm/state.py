@@ -11,7 +11,7 @@ import json
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar
 
 from langchain_core.documents import Document  # noqa: TC002 - LangGraph reads the annotations
 from langchain_core.messages.ai import UsageMetadata
@@ -159,6 +159,13 @@ class Turn(Record):
     restarted: str | None = None
 
 
+class Recorder(Protocol):
+    """Takes the records of runs as they come; `TrajectoryFile` is one."""
+
+    def record(self, entry: dict[str, Any]) -> None:
+        """Keep one entry: JSON data with a `type` and the `run` that it belongs to."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What a graph is built with.
@@ -179,6 +186,7 @@ class Settings:
     make_child: Callable[[], Runnable[Any, Any]]
     """The graph that runs an `rlm_query`."""
     response_format: AnswerFormat | None = None
+    recorder: Recorder | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +217,8 @@ class RunScope:
     """The run that this call begins; empty when it goes on with one that another call began."""
     journal: RunJournal | None = None
     """Where results of calls are kept; shared with the children."""
+    recorded_as: str = ""
+    """Names the run for its recorder, once it has begun."""
     handle: ContextHandle | None = None
     """The context that this call has put into the store."""
     write: Callable[[Any], None] = lambda _: None

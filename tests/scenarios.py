@@ -332,9 +332,9 @@ def as_node(rlm: RLM) -> Any:
     return builder.compile()
 
 
-async def play(scenario: Scenario, entry: str) -> RLMResponse:
+async def play(scenario: Scenario, entry: str, **parameters: Any) -> RLMResponse:
     """The response of one scenario through one entry point."""
-    rlm = make(scenario)
+    rlm = make(scenario).model_copy(update=parameters)
     given = {"query": QUERY, "context": scenario.context}
     try:
         return await _ENTRIES[entry](rlm, given)

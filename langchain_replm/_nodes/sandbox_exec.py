@@ -322,7 +322,8 @@ class _Service:
     def _emit_call(self, kind: Any, record: SubCall) -> Emit:
         text = preview(record.response or record.error or "")
         detail = call_detail(record)
-        return Emit(RLMEvent(kind, self._iteration, text, detail, self._scope.depth))
+        event = RLMEvent(kind, self._iteration, text, detail, self._scope.depth, record)
+        return Emit(event)
 
     def _cell(self, code: str, finished: CellFinished | None) -> Cell:
         common: dict[str, Any] = {

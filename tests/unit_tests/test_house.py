@@ -85,8 +85,10 @@ PUBLIC = [
     "SandboxError",
     "SqliteJournal",
     "StreamChunk",
+    "TrajectoryFile",
     "build_rlm_graph",
     "create_rlm_graph",
+    "read_trajectories",
 ]
 WITHOUT_EXAMPLE = {
     "AnswerValidationError",
