@@ -33,6 +33,7 @@ from langchain_replm._requests import setup_maker
 from langchain_replm._subcalls import SubCallCache
 from langchain_replm._tools import check_tools
 from langchain_replm._traces.iterations import put_into_iterations
+from langchain_replm._traces.telemetry import with_telemetry
 from langchain_replm._tracing import NODE_TRACE
 from langchain_replm._typed import AnswerFormat
 from langchain_replm.budget import Budget
@@ -324,7 +325,7 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
             self.settings.context_store.release(scope.handle)
 
     def _run_config(self, config: RunnableConfig | None, scope: RunScope) -> RunnableConfig:
-        given = config or {}
+        given = with_telemetry(config)
         configurable = {**given.get("configurable", {}), SCOPE_KEY: scope}
         limit = max(given.get("recursion_limit") or 0, self.supersteps)
         return {**given, "configurable": configurable, "recursion_limit": limit}

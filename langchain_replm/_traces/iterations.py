@@ -119,7 +119,7 @@ class _Place:
         if open_run is None:
             graph_run_id = self._manager.parent_run_id
             self._scope.trace["graph"] = graph_run_id
-            annotate(self._manager.handlers, graph_run_id, self._describe())
+            annotate(self._manager.handlers, graph_run_id, self._describe(state))
             number = iteration_number(state)
             opener = self._opener(number)
             inputs = {"iteration": number}
@@ -149,7 +149,7 @@ class _Place:
         if run is not None:
             yield partial(run.on_chain_error, error)
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self, state: Any) -> dict[str, Any]:
         """What is known of the run of the graph when it starts."""
         scope, settings = self._scope, self._scope.settings
         known: dict[str, Any] = {
@@ -157,6 +157,7 @@ class _Place:
             "sandbox_mode": settings.config.sandbox_mode,
             "root_model": name_of(root_model(scope)),
             "sub_model": name_of(settings.sub_model),
+            "query_chars": len(state.get("query") or ""),
         }
         if scope.parent is None:
             known["depth"] = 0
@@ -170,6 +171,7 @@ class _Place:
         with suppress(RLMError, ValidationError):  # a state that others have changed
             response = make_response({**state, "trajectory": trajectory})
             known = {"stop_reason": response.stop_reason, **totals_of(response)}
+            known["elapsed_seconds"] = response.elapsed_seconds
             annotate(self._manager.handlers, self._scope.trace["graph"], _ours(known))
 
     def _opener(self, number: int) -> Any:
