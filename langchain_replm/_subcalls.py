@@ -11,12 +11,20 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from langchain_replm._typed import reply_format, schema_problem
 from langchain_replm.budget import NOTHING
-from langchain_replm.prompts import sub_call_prompt
-from langchain_replm.types import PROMPT_RECORD_CHARS, HostCall, Iteration, SubCall, encodable
+from langchain_replm.prompts import mending_prompt, sub_call_prompt, typed_prompt
+from langchain_replm.types import (
+    PROMPT_RECORD_CHARS,
+    HostCall,
+    Iteration,
+    SubCall,
+    add_usage_by_model,
+    encodable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -45,6 +53,10 @@ class CallRequest:
     """What a child run reads."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """What a tool gets."""
+    schema: str | None = None
+    """What the reply must be, as the text of a JSON Schema; `prompt` says so too."""
+    first: CallOutcome | None = None
+    """This call is the one more after a reply that did not fit, and this was that reply."""
     journal_key: str = ""
     """Where the journal keeps the result; empty where none is kept."""
 
@@ -177,6 +189,22 @@ class SubCallDesk:
             self._drop(request, call)
         return Admission(start=wanted[:admitted], call=call)
 
+    def mend(self, outcome: CallOutcome) -> CallRequest | None:
+        """The one more call after a reply that does not fit its schema.
+
+        Returns:
+            The call, charged already; None if the reply fits, if it was the second one, or if no
+            call is left. Then `settle` takes the outcome.
+        """
+        request = outcome.request
+        if request.schema is None or request.first is not None or outcome.error is not None:
+            return None
+        problem = reply_format(request.schema)(outcome.text).problem
+        if not problem or not self._budget.admit(1):
+            return None
+        prompt = mending_prompt(request.prompt, outcome.text, problem)
+        return replace(request, prompt=prompt, first=outcome)
+
     def settle(self, outcome: CallOutcome) -> tuple[list[SubCall], list[OpenCall]]:
         """Record what came of a call.
 
@@ -184,9 +212,10 @@ class SubCallDesk:
             Its record and those of the identical calls that waited for it, and the requests of
             which slots were filled.
         """
-        request = outcome.request
-        if outcome.refused and request.kind != "tool":
+        if outcome.refused and outcome.request.kind != "tool":
             self._budget.give_back(1)
+        outcome = _typed(_both(outcome))
+        request = outcome.request
         failed = "refused" if outcome.refused else "failed"
         record = _record(
             request,
@@ -228,6 +257,11 @@ class SubCallDesk:
         if kind == "rlm_query" and not self._can_recurse:
             prompt = sub_call_prompt(item["prompt"], item.get("context"))
             return CallRequest(prompt=prompt, model=model, **common)
+        if (schema := item.get("schema")) is not None:
+            prompt = item["prompt"]
+            if prompt.strip() and schema_problem(schema) is None:
+                prompt = typed_prompt(prompt, schema)
+            return CallRequest(prompt=prompt, model=model, schema=schema, **common)
         return CallRequest(
             prompt=item["prompt"], model=model, context=item.get("context"), **common
         )
@@ -248,6 +282,8 @@ class SubCallDesk:
         elif request.model is not None and request.model not in self._models:
             names = ", ".join(sorted(self._models)) or "none besides the default"
             error = f"there is no model {request.model!r}; names: {names}"
+        elif request.schema is not None:
+            error = schema_problem(request.schema)
         return None if error is None else _record(request, status="refused", error=error)
 
     def _drop(self, request: CallRequest, call: OpenCall) -> None:
@@ -318,6 +354,43 @@ def no_room(limit: StopReason, budget: Budget, most: Spend) -> str:
     return f"the run is ending ({limit}){advice}"
 
 
+def _both(outcome: CallOutcome) -> CallOutcome:
+    """A second call and the first one as one outcome: that of the request of the cell."""
+    first = outcome.request.first
+    if first is None:
+        return outcome
+    usage = dict(first.usage)
+    add_usage_by_model(usage, outcome.usage)
+    unknown = None in (first.cost_usd, outcome.cost_usd)
+    problem = outcome.error and f"{_misfit(first)}\nThe call to mend it failed: {outcome.error}"
+    return replace(
+        outcome,
+        request=first.request,
+        error=problem,
+        refused=False,  # the first one was made
+        usage=usage,
+        cost_usd=None if unknown else (first.cost_usd or 0.0) + (outcome.cost_usd or 0.0),
+        sub_calls=first.sub_calls + outcome.sub_calls,
+        started_seconds=first.started_seconds,
+        elapsed_seconds=first.elapsed_seconds + outcome.elapsed_seconds,
+    )
+
+
+def _typed(outcome: CallOutcome) -> CallOutcome:
+    """The outcome with JSON for its text, where a schema asks for it and the reply fits."""
+    if outcome.request.schema is None or outcome.error is not None:
+        return outcome
+    checked = reply_format(outcome.request.schema)(outcome.text)
+    if not checked.fits:
+        return replace(outcome, error=_misfit(outcome))
+    return replace(outcome, text=json.dumps(checked.data, ensure_ascii=False))
+
+
+def _misfit(outcome: CallOutcome) -> str:
+    problem = reply_format(outcome.request.schema or "true")(outcome.text).problem
+    return f"the reply does not fit the schema:\n{problem}"
+
+
 class Replay:
     """Recorded results for the cells of a session that is rebuilt. Makes no call."""
 
@@ -348,8 +421,10 @@ def wire_results(call: HostCall) -> list[dict[str, Any]]:
 
 def _wire_result(item: SubCall) -> dict[str, Any]:
     if item.status != "ok":
-        return {"error": item.error or "the call failed"}
-    return {"value": json.loads(item.response) if item.kind == "tool" else item.response}
+        kind = "refused" if item.status == "refused" else "error"
+        return {kind: item.error or "the call failed"}
+    is_data = item.kind == "tool" or item.typed
+    return {"value": json.loads(item.response) if is_data else item.response}
 
 
 def _as_hit(record: SubCall) -> SubCall:
@@ -368,5 +443,6 @@ def _record(request: CallRequest, *, status: str, **fields: Any) -> SubCall:
         prompt=prompt[:PROMPT_RECORD_CHARS],
         prompt_chars=len(prompt),
         status=status,
+        typed=request.schema is not None,
         **({"model": request.model} | fields),
     )

@@ -24,6 +24,7 @@ RESERVED_NAMES = frozenset(
         "context",
         "context_metadata",
         "llm_batch",
+        "llm_map",
         "llm_query",
         "llm_query_batch",
         "llm_query_batched",

@@ -144,6 +144,15 @@ def reply_format(schema_text: str) -> Callable[[str], Checked]:
     return check
 
 
+def schema_problem(schema_text: str) -> str | None:
+    """Why a cell's schema cannot be used; None if it can."""
+    try:
+        reply_format(schema_text)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def _check(validate: Callable[[str], Any], text: str, *, is_json: bool) -> Checked:
     if is_json:
         return _check_json(validate, text)

@@ -58,6 +58,8 @@ class SubCall(Record):
     status: SubCallStatus
     response: str = ""
     """The reply text; for a tool its result as JSON."""
+    typed: bool = False
+    """A schema was asked for; an ok response is JSON that fits it."""
     error: str | None = None
     model: str | None = None
     cached: bool = False

@@ -297,6 +297,10 @@ class _Service:
         ]
 
     def _settle(self, outcome: CallOutcome) -> Step:
+        again = self._desk.mend(outcome)
+        if again is not None:
+            yield StartCalls(self._named([again]), iteration=self._iteration)
+            return
         records, touched = self._desk.settle(outcome)
         for record in records:
             kind = "sub_call_cache_hit" if record.cached else "sub_call_end"

@@ -28,14 +28,18 @@ def _ask(function: str, kind: str, items: Any) -> Any:
 
 def _one(function: str, kind: str, item: Any) -> Any:
     result = _ask(function, kind, [item])[0]
-    if "error" in result:
-        raise _RuntimeError(result["error"])
+    if "value" not in result:
+        raise _failure(result)
     return result["value"]
+
+
+def _failure(result: Any) -> Any:
+    return _RuntimeError(result["error"] if "error" in result else result["refused"])
 
 
 def _many(function: str, kind: str, items: Any) -> Any:
     return [
-        _RuntimeError(result["error"]) if "error" in result else result["value"]
+        result["value"] if "value" in result else _failure(result)
         for result in (_ask(function, kind, items) if items else [])
     ]
 
@@ -78,7 +82,64 @@ def _check_context(function: str, context: Any) -> Any:
     raise _TypeError(msg)
 
 
-def _llm_query(function: str, prompt: Any, rest: Any, model: Any) -> Any:
+def _schema_of(given: Any) -> Any:
+    """Give the JSON Schema of plain types, of fields such as `{"name": str}`, or of itself."""
+    for kind, name in _schema_names:
+        if given is kind:
+            return {"type": name}
+    if _type(given) is _list and _len(given) == 1:
+        return {"type": "array", "items": _schema_of(given[0])}
+    if _type(given) is _dict:
+        if _type(given.get("type")) is _str or "anyOf" in given or "enum" in given:
+            return given
+        fields = {key: _schema_of(given[key]) for key in given}
+        return {"type": "object", "properties": fields, "required": _list(fields)}
+    msg = (
+        "schema takes str, int, float, bool, list, dict, [str] for a list, fields such as "
+        '{"name": str}, or a JSON Schema here'
+    )
+    raise _TypeError(msg)
+
+
+_schema_names: Any = [
+    (str, "string"),
+    (int, "integer"),
+    (float, "number"),
+    (bool, "boolean"),
+    (list, "array"),
+    (dict, "object"),
+    (None, "null"),
+]
+
+
+def _prompt_item(prompt: Any, model: Any, schema: Any) -> Any:
+    item = {"prompt": prompt, "model": model}
+    if schema is not None:
+        item["schema"] = _dumps(_schema_of(schema))
+    return item
+
+
+def _llm_map(  # noqa: PLR0913, PLR0917 - what the function of cells takes
+    function: str, items: Any, template: Any, schema: Any, model: Any, retries: Any
+) -> Any:
+    _check_model(function, model)
+    if _type(template) is not _str or "{item}" not in template:
+        msg = f"{function} takes a template (str) with {{item}} where the item goes"
+        raise _ValueError(msg)
+    texts = [item if _type(item) is _str else _dumps(item) for item in items]
+    prompts = [_prompt_item(template.replace("{item}", text), model, schema) for text in texts]
+    results = _ask(function, "llm_query", prompts) if prompts else []
+    for _ in range(min(5, retries)):
+        failed = [at for at in range(_len(results)) if "error" in results[at]]
+        if not failed:
+            break
+        again = _ask(function, "llm_query", [prompts[at] for at in failed])
+        for place in range(_len(failed)):
+            results[failed[place]] = again[place]
+    return [result["value"] if "value" in result else _failure(result) for result in results]
+
+
+def _llm_query(function: str, prompt: Any, rest: Any, model: Any, schema: Any) -> Any:
     if rest:
         msg = (
             f"{function} takes one prompt, got {1 + _len(rest)} arguments. Put the text into the "
@@ -87,13 +148,13 @@ def _llm_query(function: str, prompt: Any, rest: Any, model: Any) -> Any:
         raise _TypeError(msg)
     _check_prompt(function, prompt)
     _check_model(function, model)
-    return _one(function, "llm_query", {"prompt": prompt, "model": model})
+    return _one(function, "llm_query", _prompt_item(prompt, model, schema))
 
 
-def _llm_query_batch(function: str, prompts: Any, model: Any) -> Any:
+def _llm_query_batch(function: str, prompts: Any, model: Any, schema: Any) -> Any:
     _check_model(function, model)
     texts = _check_texts(function, prompts)
-    return _many(function, "llm_query", [{"prompt": text, "model": model} for text in texts])
+    return _many(function, "llm_query", [_prompt_item(text, model, schema) for text in texts])
 
 
 def _rlm_query(function: str, query: Any, context: Any) -> Any:

@@ -24,8 +24,12 @@ MODULES: Final = (  # noqa: SIM905 - thirty lines would say no more
 """What Monty 1.4 can import; a test compares it with the installed version."""
 
 SIGNATURES: Final = {
-    "llm_query": ("prompt, *rest, model=None", "prompt, rest, model"),
-    "llm_query_batch": ("prompts, *, model=None", "prompts, model"),
+    "llm_query": ("prompt, *rest, model=None, schema=None", "prompt, rest, model, schema"),
+    "llm_query_batch": ("prompts, *, model=None, schema=None", "prompts, model, schema"),
+    "llm_map": (
+        "items, template, *, schema=None, model=None, retries=1",
+        "items, template, schema, model, retries",
+    ),
     "rlm_query": ("query, context=None", "query, context"),
     "rlm_query_batch": ("queries, contexts=None", "queries, contexts"),
 }

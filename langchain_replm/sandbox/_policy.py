@@ -87,6 +87,7 @@ def sub_call_functions(*, recursion: bool = True) -> tuple[Function, ...]:
         Function(name="llm_query_batch", kind="llm_query_batch"),
         Function(name="llm_query_batched", kind="llm_query_batch"),
         Function(name="llm_batch", kind="llm_query_batch"),
+        Function(name="llm_map", kind="llm_map"),
     ]
     if recursion:
         functions += [

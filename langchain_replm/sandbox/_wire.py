@@ -10,15 +10,17 @@ raw piece of the context and travels only from host to worker. `WIRE_VERSION` nu
 |                |           | bytes}, context_metadata; then the context in `B` frames            |
 | host to worker | `execute` | id, code                                                            |
 | host to worker | `submit`  | id, kind "text" or "var", text: an answer given outside of a cell   |
-| host to worker | `reply`   | id, results: one {"value"} or {"error"} per item of the call        |
+| host to worker | `reply`   | id, results: one {"value"}, {"error"} or {"refused"} (an error that |
+|                |           | would come again) per item of the call                              |
 | worker to host | `ready`   | version, python                                                     |
 | worker to host | `call`    | id, cell: the id of the running cell, function, kind, items         |
 | worker to host | `done`    | id, status, output_head, output_tail, output_chars, error, changed, |
 |                |           | removed, answer (null or {text, json})                              |
 
-Items of a call are {prompt, model} for kind "llm_query", {prompt, context} for "rlm_query", and
-exactly one {args} for "tool". The raw context of kind "str" is its text; of kind "list" it is one
-8-byte little-endian length in bytes per item, then the texts back to back.
+Items of a call are {prompt, model} for kind "llm_query", and {schema} with it where the reply is to
+fit a JSON Schema (its text); {prompt, context} for "rlm_query"; and exactly one {args} for "tool".
+The raw context of kind "str" is its text; of kind "list" it is one 8-byte little-endian length in
+bytes per item, then the texts back to back.
 
 Rules:
 
@@ -129,7 +131,7 @@ class Function:
     """One function that cells may call. Aliases are functions of the same kind."""
 
     name: str
-    kind: Literal["llm_query", "llm_query_batch", "rlm_query", "rlm_query_batch", "tool"]
+    kind: Literal["llm_query", "llm_query_batch", "llm_map", "rlm_query", "rlm_query_batch", "tool"]
     doc: str = ""
     parameters: tuple[Parameter, ...] = ()
 
@@ -307,6 +309,19 @@ _ITEM_FIELDS: Final[Mapping[str, Mapping[str, Callable[[Any], bool]]]] = {
 }
 
 
+_OPTIONAL_FIELDS: Final[Mapping[str, Callable[[Any], bool]]] = {"schema": _is_text}
+"""Of an item of kind "llm_query"; left out when there is none, so that equal calls stay equal."""
+
+_RESULTS: Final = ({"value"}, {"error"}, {"refused"})
+
+_ITEM_KINDS: Final = {
+    "llm_query_batch": "llm_query",
+    "llm_map": "llm_query",
+    "rlm_query_batch": "rlm_query",
+}
+"""Kinds of functions that ask for many items of another kind."""
+
+
 def _check_fields(
     what: str, found: Mapping[str, Any], table: Mapping[str, Callable[[Any], bool]]
 ) -> None:
@@ -366,7 +381,8 @@ class Session:
         """Give the setup frame, then the context in frames of about 1 MiB, encoded as asked for."""
         self._advance("setup")
         self._kinds = {
-            function.name: function.kind.removesuffix("_batch") for function in setup.functions
+            function.name: _ITEM_KINDS.get(function.kind, function.kind)
+            for function in setup.functions
         }
         return self._setup_frames(setup)
 
@@ -383,8 +399,9 @@ class Session:
         return self._begin(cell_id, {"type": "submit", "kind": kind, "text": text})
 
     def reply(self, call_id: int, results: Sequence[Mapping[str, Any]]) -> bytes:
-        """Give the bytes that answer a call: one `{"value": ...}` or `{"error": str}` per item.
+        """Give the bytes that answer a call: one result per item.
 
+        A result is `{"value": ...}`, `{"error": str}` or `{"refused": str}`.
         The result is empty when the cell of that call has ended meanwhile.
 
         Raises:
@@ -398,8 +415,8 @@ class Session:
             msg = f"No call {call_id} waits for a reply."
             raise RuntimeError(msg)
         count = self._outstanding[call_id]
-        if len(results) != count or any(r.keys() not in ({"value"}, {"error"}) for r in results):
-            msg = f"Call {call_id} needs {count} results, each with 'value' or 'error'."
+        if len(results) != count or any(r.keys() not in _RESULTS for r in results):
+            msg = f"Call {call_id} needs {count} results, each 'value', 'error' or 'refused'."
             raise RuntimeError(msg)
         frame = encode_frame({"type": "reply", "id": call_id, "results": list(results)})
         if len(frame) > MAX_REPLY_BYTES:
@@ -550,7 +567,10 @@ class Session:
             msg = f"The worker has more than {self.limits.outstanding_calls:,} calls waiting."
             raise ProtocolError(msg)
         for item in items:
-            _check_fields(f"an item of kind {kind!r}", item, _ITEM_FIELDS[kind])
+            fields = _ITEM_FIELDS[kind]
+            if kind == "llm_query" and "schema" in item:
+                fields = {**fields, **_OPTIONAL_FIELDS}
+            _check_fields(f"an item of kind {kind!r}", item, fields)
         self._outstanding[call_id] = len(items)
         return CallRequested(call_id, message["function"], kind, tuple(items))
 

@@ -41,8 +41,9 @@ if TYPE_CHECKING or __package__:
     from langchain_replm.sandbox import _worker_repl, _worker_text
 else:
     _worker_text = _load("_worker_text")
+    _load("_worker_schema")
     _worker_repl = _load("_worker_repl")
-    del sys.modules["_worker_text"], sys.modules["_worker_repl"]
+    del sys.modules["_worker_text"], sys.modules["_worker_schema"], sys.modules["_worker_repl"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable

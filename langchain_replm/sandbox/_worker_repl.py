@@ -18,9 +18,11 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 # As in `typing`, whose import would cost a worker a quarter of its start.
 TYPE_CHECKING = False
 if TYPE_CHECKING or __package__:
+    from langchain_replm.sandbox import _worker_schema as schemas
     from langchain_replm.sandbox import _worker_text as text
 else:
-    import _worker_text as text  # the entry point has loaded it by path
+    import _worker_schema as schemas  # the entry point has loaded both by path
+    import _worker_text as text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,6 +40,9 @@ CO_COROUTINE = 0x80
 CONTEXT_CHARS = 200
 """A context shorter than this may well be its own answer."""
 
+MAX_RETRIES = 5
+"""Rounds in which `llm_map` asks again for what has failed."""
+
 FINAL_NAMES = ("FINAL", "FINAL_VAR", "SHOW_VARS")
 
 
@@ -46,6 +51,11 @@ class SubmittedError(BaseException):
 
 
 ENDINGS = (SubmittedError, SystemExit)
+
+
+def _file_of_caller() -> str:
+    """Name the file of the entry point, which makes the `Repl`."""
+    return sys._getframe(2).f_code.co_filename  # noqa: SLF001 - nothing else says it
 
 
 def _inside_cell(body: Callable[[], None]) -> None:
@@ -83,7 +93,7 @@ class Repl:
         self._registered = self._count = 0
         self._submitted: tuple[str, bool] | None = None
         self._seen: dict[str, tuple[int, str]] = {}
-        self._own = {__file__, text.__file__, sys._getframe(1).f_code.co_filename}  # noqa: SLF001
+        self._own = {__file__, text.__file__, schemas.__file__, _file_of_caller()}
         self._given = given
         self.module = ModuleType("__main__")
         self.names = self.module.__dict__
@@ -385,6 +395,7 @@ class Repl:
         maker = {
             "llm_query": self._llm_query,
             "llm_query_batch": self._llm_query_batch,
+            "llm_map": self._llm_map,
             "rlm_query": self._rlm_query,
             "rlm_query_batch": self._rlm_query_batch,
             "tool": self._tool,
@@ -395,22 +406,45 @@ class Repl:
             function.__doc__ = spec["doc"]
         return function
 
-    def _one(self, name: str, kind: str, item: dict[str, Any]) -> Any:
+    def _one(self, name: str, kind: str, item: dict[str, Any], schema: Any = None) -> Any:
         result = self._call(name, kind, [item])[0]
-        if "error" in result:
-            raise text.SubCallError(result["error"])
-        return _wrapped(result["value"])
+        if "value" not in result:
+            raise text.SubCallError(_failure(result))
+        return self._value(result, schema)
 
-    def _many(self, name: str, kind: str, items: list[dict[str, Any]]) -> text.Replies:
-        results = self._call(name, kind, items) if items else []
+    def _many(
+        self, name: str, kind: str, items: list[dict[str, Any]], schema: Any = None
+    ) -> text.Replies:
+        return self._replies(self._results(name, kind, items), schema)
+
+    def _results(self, name: str, kind: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Ask for items of any number, in as many calls as frames of the wire can hold."""
+        results: list[dict[str, Any]] = []
+        for part in text.in_frames(items, self.limits["frame_bytes"]):
+            results += self._call(name, kind, part)
+        return results
+
+    def _replies(self, results: list[dict[str, Any]], schema: Any) -> text.Replies:
         return text.Replies(
-            text.SubCallError(result["error"]) if "error" in result else _wrapped(result["value"])
+            self._value(result, schema)
+            if "value" in result
+            else text.SubCallError(_failure(result))
             for result in results
         )
 
+    def _value(self, result: dict[str, Any], schema: Any) -> Any:
+        value = result["value"]
+        return _wrapped(value if schema is None else schemas.built(schema, value, self.names))
+
+    def _prompt(self, prompt: str, model: str | None, schema: str | None) -> dict[str, Any]:
+        item: dict[str, Any] = {"prompt": prompt, "model": model}
+        return item if schema is None else {**item, "schema": schema}
+
     def _llm_query(self, name: str, _spec: dict[str, Any]) -> Callable[..., Any]:
-        def llm_query(prompt: str, *rest: object, model: str | None = None) -> str:
-            """Ask a language model one prompt and return its reply as text."""
+        def llm_query(
+            prompt: str, *rest: object, model: str | None = None, schema: Any = None
+        ) -> Any:
+            """Ask a language model one prompt; returns text, or with `schema` checked data."""
             if rest:
                 msg = (
                     f"{name} takes one prompt, got {1 + len(rest)} arguments. Put the text into "
@@ -419,18 +453,51 @@ class Repl:
                 raise TypeError(msg)
             _check_prompt(name, prompt)
             _check_model(name, model)
-            return self._one(name, "llm_query", {"prompt": prompt, "model": model})  # type: ignore[no-any-return]
+            told = schemas.schema_text(schema, self.names)
+            return self._one(name, "llm_query", self._prompt(prompt, model, told), schema)
 
         return llm_query
 
     def _llm_query_batch(self, name: str, _spec: dict[str, Any]) -> Callable[..., Any]:
-        def llm_query_batch(prompts: list[str], *, model: str | None = None) -> list[Any]:
+        def llm_query_batch(
+            prompts: list[str], *, model: str | None = None, schema: Any = None
+        ) -> list[Any]:
             """Ask many prompts at once; replies in order, a failed one is a `SubCallError`."""
             _check_model(name, model)
-            texts = _checked_prompts(name, prompts)
-            return self._many(name, "llm_query", [{"prompt": p, "model": model} for p in texts])
+            told = schemas.schema_text(schema, self.names)
+            items = [self._prompt(p, model, told) for p in _checked_prompts(name, prompts)]
+            return self._many(name, "llm_query", items, schema)
 
         return llm_query_batch
+
+    def _llm_map(self, name: str, _spec: dict[str, Any]) -> Callable[..., Any]:
+        def llm_map(
+            items: Any,
+            template: str,
+            *,
+            schema: Any = None,
+            model: str | None = None,
+            retries: int = 1,
+        ) -> list[Any]:
+            """Ask `template` about each item, put in the place of its `{item}`, all at once.
+
+            Returns the replies in order (checked data with `schema`). What failed is asked again
+            up to `retries` times; what fails still is a `SubCallError` in its place.
+            """
+            _check_model(name, model)
+            told = schemas.schema_text(schema, self.names)
+            prompts = [
+                self._prompt(prompt, model, told) for prompt in text.filled(name, items, template)
+            ]
+            results = self._results(name, "llm_query", prompts)
+            for _ in range(min(retries, MAX_RETRIES)):
+                failed = [at for at, result in enumerate(results) if "error" in result]
+                again = self._results(name, "llm_query", [prompts[at] for at in failed])
+                for at, result in zip(failed, again, strict=True):
+                    results[at] = result
+            return self._replies(results, schema)
+
+        return llm_map
 
     def _rlm_query(self, name: str, _spec: dict[str, Any]) -> Callable[..., Any]:
         def rlm_query(query: str, context: str | list[str] | None = None) -> str:
@@ -656,6 +723,11 @@ def _as_own(function: F) -> F:
     function.__module__ = "__main__"
     function.__qualname__ = function.__name__
     return function
+
+
+def _failure(result: dict[str, Any]) -> str:
+    error: str = result["error"] if "error" in result else result["refused"]
+    return error
 
 
 def _wrapped(value: Any) -> Any:

@@ -35,6 +35,11 @@ ANSWER_VALUES = 1_000_000
 MISSING = object()
 
 
+ITEMS_PER_CALL = 10_000
+ENVELOPE_BYTES = 4096
+"""What a call message holds besides its items."""
+
+
 class OutputLimitError(RuntimeError):
     """A cell printed more than the session allows."""
 
@@ -405,6 +410,53 @@ def _library_size(value: object) -> str:
     if isinstance(value, BaseException):
         return f": {Sketch(80, foreign=False).of(value.args[0] if value.args else '')}"
     return ""
+
+
+def in_frames(items: list[dict[str, Any]], frame_bytes: int) -> Generator[list[dict[str, Any]]]:
+    """Give the items of a batch in parts that one message each can hold, at least one in each."""
+    import json  # noqa: PLC0415 - loaded already
+
+    part: list[dict[str, Any]] = []
+    left = frame_bytes - ENVELOPE_BYTES
+    for item in items:
+        # At most six bytes a character; the exact size takes longer to find.
+        size = 6 * sum(len(value) for value in item.values() if isinstance(value, str))
+        if size > frame_bytes // 64 or "context" in item:
+            size = len(json.dumps(item, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        size += 64
+        if part and (size > left or len(part) >= ITEMS_PER_CALL):
+            yield part
+            part, left = [], frame_bytes - ENVELOPE_BYTES
+        part.append(item)
+        left -= size
+    if part:
+        yield part
+
+
+def filled(name: str, items: Any, template: object) -> list[str]:
+    """Put each item in the place of `{item}` in the template; other braces stay as they are."""
+    import json  # noqa: PLC0415 - loaded already
+
+    if not isinstance(template, str) or "{item}" not in template:
+        msg = (
+            f"{name} takes a template (str) with {{item}} where the item goes, in a plain string "
+            'and not an f-string: llm_map(pages, "Which birds does this page name?\\n\\n{item}")'
+        )
+        raise ValueError(msg)
+    if isinstance(items, str | bytes | dict) or not hasattr(items, "__iter__"):
+        msg = f"{name} takes a list of items, not {type_name(items)}"
+        raise TypeError(msg)
+    prompts = []
+    for index, item in enumerate(items):
+        shown = item
+        if not isinstance(item, str):
+            try:
+                shown = json.dumps(item, ensure_ascii=False, default=_jsonable)
+            except (TypeError, ValueError, RecursionError):
+                msg = f"{name}: item {index} is {type_name(item)}, which JSON cannot hold"
+                raise TypeError(msg) from None
+        prompts.append(template.replace("{item}", shown))
+    return prompts
 
 
 def answer_text(value: object, limit: int) -> tuple[str, bool]:

@@ -196,7 +196,8 @@ def test_a_replay_gives_every_request_what_it_got_before(
         assert len(results) == len(items)
         for result, record in zip(results, cell.closed[call_id].items, strict=True):
             if record.status != "ok":
-                assert result == {"error": record.error}
+                kind_of_error = "refused" if record.status == "refused" else "error"
+                assert result == {kind_of_error: record.error}
             elif kind == "tool":
                 assert str(result["value"]) == record.response
             else:

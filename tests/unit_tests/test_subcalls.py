@@ -274,7 +274,7 @@ def test_the_wire_gets_values_and_errors_that_are_no_values() -> None:
     assert results == [
         {"value": "plain text, even if it looks like JSON: [1]"},
         {"error": "RuntimeError: busy"},
-        {"error": "the call failed"},
+        {"refused": "the call failed"},
         {"value": {"a": [1, None]}},
     ]
 

@@ -460,3 +460,19 @@ def test_a_worker_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(monty, "EXTRA_BYTES", "not a number")
     with pytest.raises(SandboxError, match="TypeError"):
         run(cell("FINAL(1)"), sandbox=sandbox)
+
+
+def test_typed_sub_calls_and_maps_work_here_too(harness: Any) -> None:
+    def respond(call: Any) -> list[dict[str, Any]]:
+        return [
+            {"error": "busy"} if item["prompt"] == "n=2" and len(call.items) > 1
+            else {"value": {"n": item["prompt"], "typed": "schema" in item}}
+            for item in call.items
+        ]  # fmt: skip
+
+    one = harness(answers=respond)
+    assert one.output("llm_map([1, 2, 'x'], 'n={item}', schema={'n': str})[1]['n']") == "'n=2'\n"
+    assert one.output("llm_query('q', schema=[{'a': int}])['typed']") == "True\n"
+    assert one.output("llm_query('q')['typed']") == "False\n"
+    assert "schema takes" in one.error("llm_query('q', schema=len)")
+    assert "{item}" in one.error("llm_map([1], 'no')")

@@ -541,11 +541,17 @@ def test_contexts_must_match_queries(h):
     assert "2 queries but 1 contexts" in h.error("rlm_query_batch(['q', 'r'], ['c'])")
 
 
-def test_too_large_a_batch_is_an_error_with_numbers(mode):
+def test_a_batch_of_any_size_goes_in_messages_that_fit(mode):
     with Harness(mode, limits=WireLimits(frame_bytes=100_000)) as h:
-        error = h.error("llm_query_batch(['x' * 60_000] * 3)")
+        assert h.output("len(llm_query_batch([str(n) + 'x' * 60_000 for n in range(3)]))") == "3\n"
+        assert [len(call.items) for call in h.calls] == [1, 1, 1]
+
+
+def test_too_large_a_call_is_an_error_with_numbers(mode):
+    with Harness(mode, limits=WireLimits(frame_bytes=100_000)) as h:
+        error = h.error("llm_query_batch(['x' * 180_000, 'y'])")
         assert "180,000 characters together; at most 100,000 bytes" in error
-        assert "split the batch" in error
+        assert "send less" in error
         # Few characters, many bytes.
         assert "bytes together" in h.error("llm_query('\\U0001f600' * 60_000)")
         assert "queries and contexts" in h.error("rlm_query('q', ['x' * 60_000] * 2)")

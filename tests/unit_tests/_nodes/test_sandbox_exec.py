@@ -297,7 +297,7 @@ def test_what_cannot_be_asked_is_refused_at_once_and_for_free(
     node = Played(scope, "llm_query(...)")
     node.work(call(1, prompt, model=model))
     [result] = node.sent()[0]["results"]
-    assert why in result["error"]
+    assert why in result["refused"]
     assert node.exchange().timeout_seconds == 120.0, "nothing is running, so the clock is"
     node.work(done("1.1", status="error", error="SubCallError"))
     [item] = node.cells[0].host_calls[0].items
@@ -319,8 +319,8 @@ def test_refused_items_of_a_batch_keep_their_slots() -> None:
     node.ended(*(said(request) for request in requests))
     first, empty, long, last = node.sent()[0]["results"]
     assert (first, last) == ({"value": "re: a"}, {"value": "re: b"})
-    assert "empty" in empty["error"]
-    assert "11 characters" in long["error"]
+    assert "empty" in empty["refused"]
+    assert "11 characters" in long["refused"]
 
 
 def test_a_batch_over_the_budget_gets_what_is_left() -> None:
@@ -332,10 +332,10 @@ def test_a_batch_over_the_budget_gets_what_is_left() -> None:
     node.ended(*(said(request) for request in requests))
     results = node.sent()[0]["results"]
     assert values(results[:2]) == ["re: a", "re: b"]
-    assert all("no sub-calls are left (2 of 2 used)" in item["error"] for item in results[2:])
+    assert all("no sub-calls are left (2 of 2 used)" in item["refused"] for item in results[2:])
     assert scope.budget.limit_met() == "max_sub_calls"
     node.work(call(2, "e"))
-    assert "no sub-calls" in node.sent()[0]["results"][0]["error"], "no StartCalls for nothing"
+    assert "no sub-calls" in node.sent()[0]["results"][0]["refused"], "no StartCalls for nothing"
 
 
 def test_tools_are_no_sub_calls_and_never_refused() -> None:

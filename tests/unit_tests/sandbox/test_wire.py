@@ -542,4 +542,5 @@ def test_functions_and_policies_are_data():
         "llm_query_batch",
         "llm_query_batched",
         "llm_batch",
+        "llm_map",
     ]
