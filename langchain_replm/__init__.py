@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from langchain_replm._context_chunks import DirectoryContextStore
     from langchain_replm.config import ModelPrice, RLMConfig
     from langchain_replm.context_store import ContextStore, MemoryContextStore
     from langchain_replm.errors import (
@@ -43,6 +44,7 @@ _HOMES = {
     "ConfigurationError": "errors",
     "ContextNotFoundError": "errors",
     "ContextStore": "context_store",
+    "DirectoryContextStore": "_context_chunks",
     "ExtractiveChatModel": "extractive",
     "HistoryEntry": "types",
     "Journal": "journal",
@@ -65,6 +67,7 @@ __all__ = [
     "ConfigurationError",
     "ContextNotFoundError",
     "ContextStore",
+    "DirectoryContextStore",
     "ExtractiveChatModel",
     "HistoryEntry",
     "Journal",

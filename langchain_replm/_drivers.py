@@ -265,7 +265,7 @@ class _Waiter(_Performer):
                     self._arrived.clear()
                 return outcomes
             case ReadContext(context):
-                return self.scope.settings.context_store.get(context)
+                return self.scope.read_context(context)
             case OpenSession(context):
                 return self.scope.keeper.opening(setup_maker(self.scope, context)).result()
             case Restart(context):
@@ -378,8 +378,7 @@ class _Awaiter(_Performer):
                     self._arrived.clear()
                 return outcomes
             case ReadContext(context):
-                store = self.scope.settings.context_store
-                return await _await(keeper.submit(store.get, context))
+                return await _await(keeper.submit(self.scope.read_context, context))
             case OpenSession(context):
                 return await _await(keeper.opening(setup_maker(self.scope, context)))
             case Restart(context):

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from langchain_core.messages import AIMessage
 
 from langchain_replm._effects import RootReply
-from langchain_replm._recorded import SavedCall, SavedReply, journal_key
+from langchain_replm._recorded import SavedCall, SavedReply
 from langchain_replm._requests import root_model, runs_child, spent, sub_kwargs
 from langchain_replm._subcalls import CallOutcome
 from langchain_replm.budget import NOTHING
+from langchain_replm.journal import journal_key
 
 if TYPE_CHECKING:
     from langchain_core.messages.ai import UsageMetadata

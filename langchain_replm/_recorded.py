@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
-from uuid import UUID
 
 from langchain_core.messages.ai import UsageMetadata
 from pydantic import BaseModel, Field, ValidationError
 
 from langchain_replm.errors import RLMError
+from langchain_replm.journal import journal_key
 from langchain_replm.types import Iteration, Record
 
 if TYPE_CHECKING:
@@ -117,9 +115,3 @@ class CellKeys:
         same = journal_key(*self._place, *asked)
         self._asked[same] += 1
         return journal_key(same, self._asked[same])
-
-
-def journal_key(*parts: object) -> str:
-    """Hash that is equal for equal parts in every process; a UUID, as some databases want it."""
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=True, default=str)
-    return str(UUID(bytes=hashlib.sha256(text.encode()).digest()[:16]))

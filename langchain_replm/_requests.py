@@ -291,7 +291,7 @@ def setup_maker(scope: RunScope, handle: ContextHandle) -> Callable[[], tuple[Se
     limits = WireLimits(output_head_chars=shown, output_tail_chars=shown)
 
     def make() -> tuple[Setup, WireLimits]:
-        context = settings.context_store.get(handle)
+        context = scope.find_context(handle)
         setup = Setup(
             policy=policy_data(settings.sandbox.policy),
             functions=tuple(functions(settings.tools, sub_calls=settings.config.enable_sub_calls)),

@@ -9,11 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, Protocol
 
+from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import Document
 from typing_extensions import TypedDict
 
+from langchain_replm._file_text import FileText
 from langchain_replm.errors import ConfigurationError, ContextNotFoundError
 from langchain_replm.types import encodable
 
@@ -40,6 +43,8 @@ class ContextHandle(TypedDict):
     head: str
     tail: str
     """Start and end of the text (of the first and last document), for the preview."""
+    uri: NotRequired[str]
+    """The file that holds the text; without it the text is in the context store."""
 
 
 class StoredContext:
@@ -48,14 +53,16 @@ class StoredContext:
     __slots__ = ("metadata", "value")
 
     def __init__(
-        self, value: str | list[str], metadata: list[dict[str, Any]] | None = None
+        self, value: str | list[str] | FileText, metadata: list[dict[str, Any]] | None = None
     ) -> None:
         self.value = value
         self.metadata = metadata
 
     @property
     def items(self) -> list[str]:
-        """The texts; one for a single text."""
+        """The texts; one for a single text. A text that stays in its file is not among them."""
+        if isinstance(self.value, FileText):
+            return []
         return [self.value] if isinstance(self.value, str) else self.value
 
 
@@ -112,14 +119,41 @@ class MemoryContextStore:
         return len(self._contexts)
 
 
+def find_context(store: ContextStore, handle: ContextHandle) -> StoredContext:
+    """The context of a handle: from the file that it names, or from the store.
+
+    Raises:
+        ContextNotFoundError: It is gone, or is not what the handle describes.
+    """
+    uri = handle.get("uri")
+    if uri is None:
+        return store.get(handle)
+    text = FileText(Path(uri))
+    try:
+        found = text.survey().sha256
+    except ConfigurationError as error:
+        raise ContextNotFoundError(str(error)) from error
+    if found != handle["sha256"]:
+        msg = f"The context file {uri!r} has changed since the run began. Restore it, or ask again."
+        raise ContextNotFoundError(msg)
+    return StoredContext(text)
+
+
 def check_context(context: object) -> StoredContext:
     """Turn what the caller gave into a `StoredContext`, or say what is wrong with it.
 
     Raises:
-        ConfigurationError: The context is not a `str`, a list of `str` or a list of `Document`,
-            or has no characters at all.
+        ConfigurationError: The context is not a `str`, a list of `str`, a list of `Document`, the
+            path of a text file or a document loader, or has no characters at all.
     """
-    allowed = "Pass a str, a list[str], or a list of LangChain Documents."
+    allowed = (
+        "Pass a str, a list[str], a list of LangChain Documents, the pathlib.Path of a text file, "
+        "or a LangChain document loader."
+    )
+    if isinstance(context, Path):
+        return StoredContext(FileText(context.absolute()))
+    if isinstance(context, BaseLoader):
+        context = list(context.lazy_load())
     if isinstance(context, bytes | bytearray):
         msg = f"context is {type(context).__name__}; decode it first (for example `.decode()`). "
         raise ConfigurationError(msg + allowed)
@@ -163,29 +197,55 @@ def _json_metadata(document: Document) -> dict[str, Any]:
 
 def make_handle(context: StoredContext, *, preview_chars: int) -> ContextHandle:
     """Describe a context; the text is read once, in chunks, and never copied whole."""
+    head_chars, tail_chars = preview_chars - preview_chars // 3, preview_chars // 3
+    if isinstance(context.value, FileText):
+        return _file_handle(context.value, head_chars, tail_chars)
     items = context.items
-    digest = hashlib.sha256(b"str" if isinstance(context.value, str) else b"list")
-    for item in items:
-        digest.update(f"{len(item)}:".encode())
-        for chunk in _chunks(item):
-            digest.update(chunk)
-    if context.metadata is not None:
-        digest.update(json.dumps(context.metadata, sort_keys=True).encode())
     lengths = sorted(len(item) for item in items)
-    head_chars = preview_chars - preview_chars // 3
     return ContextHandle(
-        sha256=digest.hexdigest(),
+        sha256=digest_of(context),
         kind="str" if isinstance(context.value, str) else "list",
         items=len(items),
         chars=sum(lengths),
         item_chars={"min": lengths[0], "median": lengths[len(lengths) // 2], "max": lengths[-1]},
         has_metadata=context.metadata is not None,
         head=encodable(items[0][:head_chars]),
-        tail=encodable(items[-1][-(preview_chars // 3) :]) if preview_chars // 3 else "",
+        tail=encodable(items[-1][-tail_chars:]) if tail_chars else "",
     )
 
 
-def _chunks(text: str) -> Iterator[bytes]:
+def _file_handle(text: FileText, head_chars: int, tail_chars: int) -> ContextHandle:
+    found = text.survey(max(head_chars, tail_chars))
+    if not found.chars:
+        msg = f"The context file {str(text.path)!r} is empty: there is nothing to read."
+        raise ConfigurationError(msg)
+    return ContextHandle(
+        sha256=found.sha256,
+        kind="str",
+        items=1,
+        chars=found.chars,
+        item_chars=dict.fromkeys(("min", "median", "max"), found.chars),
+        has_metadata=False,
+        head=found.head[:head_chars],
+        tail=found.tail[-tail_chars:] if tail_chars else "",
+        uri=str(text.path),
+    )
+
+
+def digest_of(context: StoredContext) -> str:
+    """The hash of a context that is in memory."""
+    digest = hashlib.sha256(b"str" if isinstance(context.value, str) else b"list")
+    for item in context.items:
+        digest.update(f"{len(item)}:".encode())
+        for chunk in encoded_chunks(item):
+            digest.update(chunk)
+    if context.metadata is not None:
+        digest.update(json.dumps(context.metadata, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def encoded_chunks(text: str) -> Iterator[bytes]:
+    """A text as UTF-8, piece by piece."""
     for start in range(0, len(text), HASH_CHUNK_CHARS):
         # A lone surrogate has no UTF-8, but is legal in a Python string.
         yield text[start : start + HASH_CHUNK_CHARS].encode("utf-8", "surrogatepass")

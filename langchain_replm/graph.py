@@ -20,6 +20,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from pydantic import TypeAdapter
 
+from langchain_replm._context_chunks import as_context_store, checkpoint_contexts
 from langchain_replm._drivers import Node
 from langchain_replm._lanes import Lanes
 from langchain_replm._models import resolve_chat_model
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
 
     from langchain_core.language_models import BaseChatModel
     from langchain_core.runnables import RunnableConfig
+    from langchain_core.stores import ByteStore
     from langchain_core.tools import BaseTool
     from langgraph.store.base import BaseStore
     from langgraph.types import Checkpointer
@@ -88,7 +90,7 @@ def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
     config: RLMConfig | None = None,
     tools: Sequence[BaseTool | Callable[..., Any]] = (),
     sandbox: Sandbox | None = None,
-    context_store: ContextStore | None = None,
+    context_store: ContextStore | BaseStore | ByteStore | str | Path | None = None,
     response_format: Any = None,
     journal: Journal | BaseStore | str | Path | None = None,
     trajectory_file: str | Path | Recorder | None = None,
@@ -102,7 +104,9 @@ def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
         config: Limits, sampling, sandbox mode, prompt variant.
         tools: LangChain tools or functions that cells may call by name.
         sandbox: Where cells run, instead of `config.sandbox_mode`.
-        context_store: Where contexts live while they are needed; in this process by default.
+        context_store: Where contexts are kept: a directory, a LangGraph `BaseStore`, a LangChain
+            `ByteStore`. By default beside the checkpoints, when there is a checkpointer, and else
+            in this process.
         response_format: What the answer must be: a pydantic model, a dataclass, a `TypedDict`, or
             a JSON Schema. The graph's output then has `structured_response`, as JSON data.
         journal: Where results of sub-calls are kept as they arrive: a `Journal`, a LangGraph
@@ -139,7 +143,7 @@ def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
         config=config,
         tools=check_tools(tools),
         sandbox=sandbox_for(config.sandbox_mode) if sandbox is None else sandbox,
-        context_store=MemoryContextStore() if context_store is None else context_store,
+        context_store=None if context_store is None else as_context_store(context_store),
         journal=None if journal is None else as_journal(journal),
         make_child=cache(lambda: builder.compile(checkpointer=False, name="child RLM")),
         response_format=None if response_format is None else AnswerFormat(response_format),
@@ -271,6 +275,7 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
     def _open_scope(self, config: RunnableConfig | None) -> RunScope:
         options = (config or {}).get("configurable", {}).get(OPTIONS_KEY) or RunOptions()
         parent = options.parent
+        saver, thread_id = self._saver(config)
         limits = self.settings.config
         return RunScope(
             settings=self.settings,
@@ -281,19 +286,32 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
             keeper=SessionKeeper(self.settings.sandbox),
             depth=parent.depth + 1 if parent else 0,
             parent=parent,
-            journal=parent.journal if parent else self._journal_of(config),
+            journal=parent.journal if parent else self._journal_of(saver, thread_id),
+            contexts=self._contexts_of(saver, thread_id),
         )
 
-    def _journal_of(self, config: RunnableConfig | None) -> RunJournal | None:
-        """The journal of a run that can be resumed; another one needs none."""
+    def _saver(self, config: RunnableConfig | None) -> tuple[BaseCheckpointSaver[Any] | None, str]:
+        """The checkpointer of a call, its own or that of a parent graph, and the thread."""
         configurable = ensure_config(config).get("configurable", {})
         saver = configurable.get("__pregel_checkpointer") or self.checkpointer
-        if not isinstance(saver, BaseCheckpointSaver) or self.checkpointer is False:
+        if self.checkpointer is False or not isinstance(saver, BaseCheckpointSaver):
+            return None, ""
+        return saver, str(configurable.get("thread_id"))
+
+    def _journal_of(
+        self, saver: BaseCheckpointSaver[Any] | None, thread_id: str
+    ) -> RunJournal | None:
+        """The journal of a run that can be resumed; another one needs none."""
+        if saver is None:
             return None
-        journal = self.settings.journal
-        if journal is None:
-            journal = CheckpointJournal(saver, str(configurable.get("thread_id")))
-        return RunJournal(journal)
+        return RunJournal(self.settings.journal or CheckpointJournal(saver, thread_id))
+
+    def _contexts_of(self, saver: BaseCheckpointSaver[Any] | None, thread_id: str) -> ContextStore:
+        """Where contexts are kept; those of runs that cannot be resumed stay in this process."""
+        given = self.settings.context_store
+        if isinstance(given, MemoryContextStore) or saver is None:
+            return given if isinstance(given, MemoryContextStore) else MemoryContextStore()
+        return given or checkpoint_contexts(saver, thread_id)
 
     def _enter(self, given: Any, scope: RunScope) -> Any:
         """Check the input, put the context away, start the worker, and return the graph's input."""
@@ -305,8 +323,9 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
             raise ConfigurationError(msg)
         context = check_context(given["context"])
         handle = make_handle(context, preview_chars=self.settings.config.context_preview_chars)
-        self.settings.context_store.put(handle, context)
-        scope.handle = handle
+        if "uri" not in handle:
+            scope.contexts.put(handle, context)
+        scope.handle, scope.given = handle, context
         if not scope.is_direct(handle):
             scope.keeper.opening(setup_maker(scope, handle))
         claims = self.settings.sandbox.guarantees()
@@ -320,9 +339,8 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
     def _leave(self, scope: RunScope, config: RunnableConfig | None) -> None:
         if scope.parent is None:
             scope.lanes.close()
-        inherited = (config or {}).get("configurable", {}).get("__pregel_checkpointer")
-        if scope.handle is not None and not (self.checkpointer or inherited):
-            self.settings.context_store.release(scope.handle)
+        if scope.handle is not None and self._saver(config)[0] is None:
+            scope.contexts.release(scope.handle)
 
     def _run_config(self, config: RunnableConfig | None, scope: RunScope) -> RunnableConfig:
         given = with_telemetry(config)

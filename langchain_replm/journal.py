@@ -13,12 +13,15 @@ Entries are JSON text. They are read through validation and never executed or un
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sqlite3
 import threading
 import weakref
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
+from uuid import UUID
 
 from langchain_replm.errors import ConfigurationError, RLMError
 
@@ -178,51 +181,73 @@ class StoreJournal:
             self._store.delete((NAMESPACE, run_id), key)
 
 
-class CheckpointJournal:
-    """Entries beside the checkpoints of a thread, in a namespace of their own.
+class CheckpointRows:
+    """Small things beside the checkpoints of a thread, in a namespace of their own.
 
-    The default of a run that has a checkpointer: nothing to set up, as durable as the checkpoints,
-    and gone with `checkpointer.delete_thread`.
+    A row is an empty checkpoint with writes that hang on it. As durable as the checkpoints, shared
+    by whoever shares them, and gone with `checkpointer.delete_thread`.
     """
 
-    def __init__(self, saver: BaseCheckpointSaver[Any], thread_id: str) -> None:
+    def __init__(self, saver: BaseCheckpointSaver[Any], thread_id: str, namespace: str) -> None:
         self._saver = saver
         self._thread_id = thread_id
+        self._namespace = namespace
         self._lock = threading.Lock()
         self._begun: set[str] = set()
 
+    def read(self, row: str) -> dict[str, Any]:
+        """All that hangs on a row, by key."""
+        found = self._saver.get_tuple(self._config(row))
+        writes = (found.pending_writes if found else None) or []
+        return {task_id: value for task_id, name, value in writes if name == self._namespace}
+
+    def write(self, row: str, key: str, value: Any) -> None:
+        """Hang a value on a row. Row and key are UUIDs, as some databases want it."""
+        with self._lock:
+            if row not in self._begun:
+                self._begin(row)
+                self._begun.add(row)
+        self._saver.put_writes(self._config(row), [(self._namespace, value)], key)
+
+    def _begin(self, row: str) -> None:
+        from langgraph.checkpoint.base import empty_checkpoint  # noqa: PLC0415 - slow to import
+
+        place = {"thread_id": self._thread_id, "checkpoint_ns": self._namespace}
+        empty: Any = {**empty_checkpoint(), "id": row}
+        self._saver.put({"configurable": place}, empty, {}, {})
+
+    def _config(self, row: str) -> Any:
+        return {
+            "configurable": {
+                "thread_id": self._thread_id,
+                "checkpoint_ns": self._namespace,
+                "checkpoint_id": row,
+            }
+        }
+
+
+class CheckpointJournal:
+    """Entries beside the checkpoints of a thread: the default of a run that has a checkpointer."""
+
+    def __init__(self, saver: BaseCheckpointSaver[Any], thread_id: str) -> None:
+        self._rows = CheckpointRows(saver, thread_id, NAMESPACE)
+
     def read(self, run_id: str) -> Mapping[str, str]:
         """All entries of a run."""
-        found = self._saver.get_tuple(self._config(run_id))
-        writes = (found.pending_writes if found else None) or []
-        return {task_id: value for task_id, name, value in writes if name == NAMESPACE}
+        return self._rows.read(run_id)
 
     def write(self, run_id: str, key: str, entry: str) -> None:
         """Keep an entry."""
-        with self._lock:
-            if run_id not in self._begun:
-                self._begin(run_id)
-                self._begun.add(run_id)
-        self._saver.put_writes(self._config(run_id), [(NAMESPACE, entry)], key)
+        self._rows.write(run_id, key, entry)
 
     def forget(self, run_id: str) -> None:
         """Nothing: a checkpointer removes whole threads."""
 
-    def _begin(self, run_id: str) -> None:
-        """Entries hang on an empty checkpoint; without one they could not be found."""
-        from langgraph.checkpoint.base import empty_checkpoint  # noqa: PLC0415 - slow to import
 
-        place: Any = {"configurable": {"thread_id": self._thread_id, "checkpoint_ns": NAMESPACE}}
-        self._saver.put(place, {**empty_checkpoint(), "id": run_id}, {}, {})
-
-    def _config(self, run_id: str) -> Any:
-        return {
-            "configurable": {
-                "thread_id": self._thread_id,
-                "checkpoint_ns": NAMESPACE,
-                "checkpoint_id": run_id,
-            }
-        }
+def journal_key(*parts: object) -> str:
+    """Hash that is equal for equal parts in every process; a UUID, as some databases want it."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=True, default=str)
+    return str(UUID(bytes=hashlib.sha256(text.encode()).digest()[:16]))
 
 
 def as_journal(given: object) -> Journal:

@@ -45,7 +45,7 @@ class RLMParameters(BaseModel):
     checkpointer: Any = None
     """A LangGraph checkpointer, for runs that can be resumed."""
     context_store: Any = None
-    """Where contexts live while they are needed; in this process by default."""
+    """Where contexts are kept; by default beside the checkpoints, or in this process."""
     journal: Any = None
     """Where results of sub-calls are kept as they arrive; by default beside the checkpoints."""
     trajectory_file: Any = None

@@ -18,8 +18,14 @@ from langchain_core.messages.ai import UsageMetadata
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
+from langchain_replm._file_text import FileText
 from langchain_replm.budget import Spend
-from langchain_replm.context_store import ContextHandle  # noqa: TC001 - as above
+from langchain_replm.context_store import (
+    ContextHandle,
+    MemoryContextStore,
+    StoredContext,
+    find_context,
+)
 from langchain_replm.errors import RLMError
 from langchain_replm.types import (
     Cell,
@@ -180,7 +186,8 @@ class Settings:
     config: RLMConfig
     tools: Sequence[BaseTool]
     sandbox: Sandbox
-    context_store: ContextStore
+    context_store: ContextStore | None
+    """None: beside the checkpoints, when there is a checkpointer, and else in this process."""
     journal: Journal | None
     """None: beside the checkpoints, when there is a checkpointer."""
     make_child: Callable[[], Runnable[Any, Any]]
@@ -219,8 +226,12 @@ class RunScope:
     """Where results of calls are kept; shared with the children."""
     recorded_as: str = ""
     """Names the run for its recorder, once it has begun."""
+    contexts: ContextStore = field(default_factory=MemoryContextStore)
+    """Where this run finds its contexts."""
     handle: ContextHandle | None = None
     """The context that this call has put into the store."""
+    given: StoredContext | None = None
+    """That context itself, so that it need not be read back."""
     write: Callable[[Any], None] = lambda _: None
     """LangGraph's stream writer of the run; children write to that of the run."""
     trace: dict[str, Any] = field(default_factory=dict)
@@ -242,6 +253,21 @@ class RunScope:
         """Whether this run is one call over the whole context, without a REPL."""
         short = context["chars"] < self.settings.config.direct_below_chars
         return short and self.depth == 0 and not self.settings.tools
+
+    def find_context(self, handle: ContextHandle) -> StoredContext:
+        """The context of a handle.
+
+        Raises:
+            ContextNotFoundError: It is gone.
+        """
+        if self.given and self.handle and self.handle["sha256"] == handle["sha256"]:
+            return self.given
+        return find_context(self.contexts, handle)
+
+    def read_context(self, handle: ContextHandle) -> StoredContext:
+        """As `find_context`, with the text in memory wherever it is kept."""
+        found = self.find_context(handle)
+        return StoredContext(found.value.read()) if isinstance(found.value, FileText) else found
 
     def rejoins(self, state: Mapping[str, Any]) -> bool:
         """The state is that of a run which another call of the graph began."""

@@ -86,7 +86,8 @@ class Zygote:
 
 def main() -> None:
     for name in sys.argv[1:]:
-        importlib.import_module(name)
+        module = importlib.import_module(name)
+        getattr(module, "warm_up", lambda: None)()
     _say("ready")
     pid = reader = 0
     for line in sys.stdin:

@@ -39,7 +39,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
 
 from langchain_replm.errors import ProtocolError
 
@@ -136,6 +136,19 @@ class Function:
     parameters: tuple[Parameter, ...] = ()
 
 
+@runtime_checkable
+class RawText(Protocol):
+    """A text that comes in pieces of UTF-8, so that it is never held whole on our side."""
+
+    utf8_bytes: int
+
+    def pieces(self) -> Iterator[bytes]:
+        """The whole text, in pieces of about a megabyte."""
+
+    def read(self) -> str:
+        """The whole text at once."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
     """Everything a worker must know before its first cell.
@@ -150,7 +163,7 @@ class Setup:
 
     policy: Mapping[str, Any]
     functions: Sequence[Function] = ()
-    context: str | Sequence[str] | None = None
+    context: str | Sequence[str] | RawText | None = None
     context_metadata: Sequence[Mapping[str, Any]] | None = None
     seed: int = 0
 
@@ -478,6 +491,9 @@ class Session:
         elif isinstance(context, str):
             shape = {"kind": "str", "items": 1, "bytes": _utf8_bytes(context)}
             lengths = []
+        elif isinstance(context, RawText):
+            shape = {"kind": "str", "items": 1, "bytes": context.utf8_bytes}
+            lengths = []
         else:
             lengths = [_utf8_bytes(item) for item in context]
             shape = {
@@ -499,7 +515,8 @@ class Session:
             }
         )
         if context is not None:
-            yield from _chunk_frames(lengths, [context] if isinstance(context, str) else context)
+            is_one = isinstance(context, str | RawText)
+            yield from _chunk_frames(lengths, [context] if is_one else context)
 
     def _next_message(self) -> dict[str, Any] | None:
         buffer = self._buffer
@@ -637,7 +654,7 @@ def _encoded(text: str) -> Iterator[bytes]:
         yield text[start : start + CHUNK_CHARS].encode("utf-8", "surrogatepass")
 
 
-def _chunk_frames(lengths: Sequence[int], texts: Sequence[str]) -> Iterator[bytes]:
+def _chunk_frames(lengths: Sequence[int], texts: Any) -> Iterator[bytes]:
     """Give raw frames of about 1 MiB: the lengths, then the texts, small ones gathered."""
     batch = bytearray()
     for piece in _pieces(lengths, texts):
@@ -649,9 +666,9 @@ def _chunk_frames(lengths: Sequence[int], texts: Sequence[str]) -> Iterator[byte
         yield len(batch).to_bytes(4, "big") + b"B" + batch
 
 
-def _pieces(lengths: Sequence[int], texts: Sequence[str]) -> Iterator[bytes]:
+def _pieces(lengths: Sequence[int], texts: Any) -> Iterator[bytes]:
     for start in range(0, len(lengths), CHUNK_CHARS // 8):
         part = lengths[start : start + CHUNK_CHARS // 8]
         yield b"".join(length.to_bytes(8, "little") for length in part)
     for text in texts:
-        yield from _encoded(text)
+        yield from text.pieces() if isinstance(text, RawText) else _encoded(text)

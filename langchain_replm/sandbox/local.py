@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from langchain_replm.errors import SandboxError
 from langchain_replm.sandbox import _worker
 from langchain_replm.sandbox._pipes import Pipes, PipeTransport
+from langchain_replm.sandbox._wire import RawText
 from langchain_replm.sandbox.base import GUARANTEES, Guarantee, Sandbox
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class LocalTransport(PipeTransport):
 
     def share(self, name: str, value: object) -> bool:
         """Put an object under a name in the REPL; call it before the setup is sent."""
-        self._shared[name] = value
+        self._shared[name] = value.read() if isinstance(value, RawText) else value
         return True
 
 

@@ -9,7 +9,7 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.tools import tool
 
-from langchain_replm import RLM, RLMConfig, create_rlm_graph
+from langchain_replm import RLM, MemoryContextStore, RLMConfig, create_rlm_graph
 from langchain_replm.sandbox import Sandbox
 from langchain_replm.testing import ScriptedChatModel
 from tests.scenarios import cell
@@ -119,12 +119,18 @@ def test_the_answer_is_mended_until_it_fits() -> None:
 
 async def test_the_context_is_in_no_state_and_the_store_is_emptied() -> None:
     rlm, _ = direct("done")
-    graph = create_rlm_graph(ScriptedChatModel(replies=["done"]), config=rlm.config, sandbox=Shut())
+    store = MemoryContextStore()
+    graph = create_rlm_graph(
+        ScriptedChatModel(replies=["done"]),
+        config=rlm.config,
+        sandbox=Shut(),
+        context_store=store,
+    )
     secret = "herons " * 10
     seen = [str(state) async for state in graph.astream({"query": "q", "context": secret})]
     assert seen
     assert not any(secret in state for state in seen)
-    assert len(graph.settings.context_store) == 0
+    assert len(store) == 0
 
 
 def test_a_text_that_imitates_the_fence_cannot_close_it() -> None:

@@ -84,7 +84,7 @@ def test_a_builder_can_be_changed_before_it_is_compiled() -> None:
     assert graph.invoke(None, config)["answer"] == "1"
 
 
-def test_a_resume_in_another_graph_needs_the_context_store() -> None:
+def test_a_resume_in_another_graph_needs_the_context() -> None:
     saver, store = InMemorySaver(), MemoryContextStore()
     config: Any = {"configurable": {"thread_id": "1"}}
     first = build_rlm_graph(scripted(cell("a = len(context)"), cell("b = 1")), context_store=store)
@@ -95,9 +95,21 @@ def test_a_resume_in_another_graph_needs_the_context_store() -> None:
     assert second.compile(checkpointer=saver).invoke(None, config)["answer"] == "4"
 
     one.invoke({"query": "q", "context": "text"}, config)
-    forgetful = build_rlm_graph(scripted(cell("FINAL(a)")))
+    forgetful = build_rlm_graph(scripted(cell("FINAL(a)")), context_store=MemoryContextStore())
     with pytest.raises(ContextNotFoundError, match="Pass the context again"):
         forgetful.compile(checkpointer=saver).invoke(None, config)
+
+
+def test_by_default_the_context_is_found_beside_the_checkpoints() -> None:
+    saver = InMemorySaver()
+    config: Any = {"configurable": {"thread_id": "1"}}
+    first = build_rlm_graph(scripted(cell("a = len(context)"), cell("b = 1")))
+    one = first.compile(checkpointer=saver, interrupt_after=["truncate"])
+    one.invoke({"query": "q", "context": LONG}, config)
+    second = create_rlm_graph(scripted(cell("FINAL(a)")), checkpointer=saver)
+    assert second.invoke(None, config)["answer"] == str(len(LONG))
+    saver.delete_thread("1")
+    assert not saver.storage["1"]
 
 
 def test_a_resumed_run_is_charged_with_what_it_had_spent() -> None:

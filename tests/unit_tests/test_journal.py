@@ -12,9 +12,15 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.memory import InMemoryStore
 
 from langchain_replm import MemoryJournal, RLMError, SqliteJournal
-from langchain_replm._recorded import CellKeys, RunJournal, SavedCall, journal_key
+from langchain_replm._recorded import CellKeys, RunJournal, SavedCall
 from langchain_replm.errors import ConfigurationError
-from langchain_replm.journal import CheckpointJournal, Journal, StoreJournal, as_journal
+from langchain_replm.journal import (
+    CheckpointJournal,
+    Journal,
+    StoreJournal,
+    as_journal,
+    journal_key,
+)
 
 RUN = journal_key("a run")
 SAVER = InMemorySaver()

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from typing import Any
 
+import httpx
 from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.sqlite import SqliteSaver
@@ -16,7 +17,6 @@ from langchain_replm.testing import ScriptedChatModel
 from tests.scenarios import cell
 
 TEXT = "the heron stands still\n" * 200
-CALLS = 300
 CONFIG: Any = {"configurable": {"thread_id": "t"}}
 
 
@@ -44,7 +44,18 @@ def fan_out(calls: int) -> ScriptedChatModel:
 
 
 def model(base_url: str) -> ChatOpenAI:
-    return ChatOpenAI(base_url=base_url, api_key="x", model="sub", max_retries=0)
+    # Without certificates: reading them takes longer than all the rest.
+    clients = {
+        "http_client": httpx.Client(verify=False),  # noqa: S501 - loopback, no TLS
+        "http_async_client": httpx.AsyncClient(verify=False),  # noqa: S501
+    }
+    return ChatOpenAI(base_url=base_url, api_key="x", model="sub", max_retries=0, **clients)
+
+
+def warm_up() -> None:
+    """What every job would do again: late imports, the probe of the jail."""
+    RLM(script(cell("FINAL(llm_query('a'))")), sub_model=script("b")).generate("q", TEXT)
+    model("http://127.0.0.1:9/v1")
 
 
 def rlm(base_url: str, saver: Any, journal: str | None, calls: int) -> RLM:
@@ -57,7 +68,7 @@ def rlm(base_url: str, saver: Any, journal: str | None, calls: int) -> RLM:
     )
 
 
-def fan_out_sync(base_url: str, folder: str, calls: int = CALLS) -> Any:
+def fan_out_sync(base_url: str, folder: str, calls: int) -> Any:
     """Sync, with the default journal: beside the checkpoints."""
     connection = sqlite3.connect(f"{folder}/runs.db", check_same_thread=False)
     run = rlm(base_url, SqliteSaver(connection), None, calls)
@@ -67,7 +78,7 @@ def fan_out_sync(base_url: str, folder: str, calls: int = CALLS) -> Any:
     return [response.answer, response.sub_calls]
 
 
-def fan_out_async(base_url: str, folder: str, calls: int = CALLS) -> Any:
+def fan_out_async(base_url: str, folder: str, calls: int) -> Any:
     """Async, with a journal file of its own."""
 
     async def go() -> Any:

@@ -108,6 +108,7 @@ def scope_for(
         budget=Budget(settings.config),
         cache=SubCallCache(),
         keeper=keeper or Untouched(),  # type: ignore[arg-type]
+        contexts=MemoryContextStore() if store is None else store,
         lanes=Lanes(settings.config.max_concurrency),
         depth=depth,
         parent=parent,
