@@ -16,8 +16,10 @@ from uuid import uuid4
 
 from langchain_core.runnables.config import ensure_config
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.errors import EmptyInputError
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Command
 from pydantic import TypeAdapter
 
 from langchain_replm._context_chunks import as_context_store, checkpoint_contexts
@@ -72,7 +74,7 @@ if TYPE_CHECKING:
     from langchain_core.stores import ByteStore
     from langchain_core.tools import BaseTool
     from langgraph.store.base import BaseStore
-    from langgraph.types import Checkpointer
+    from langgraph.types import Checkpointer, StateSnapshot
 
     from langchain_replm.context_store import ContextStore
     from langchain_replm.journal import Journal
@@ -236,7 +238,7 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Any:
         """As `CompiledStateGraph.stream`; every way to run it by waiting comes through here."""
-        with self._run(input, config) as (state, run_config):
+        with self._run(input, config) as (state, run_config), _explained(input):
             yield from super().stream(state, run_config, **options)
 
     async def astream(
@@ -244,8 +246,36 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
     ) -> Any:
         """As `CompiledStateGraph.astream`. Every way to run it by awaiting comes through here."""
         async with self._arun(input, config) as (state, run_config):
-            async for item in super().astream(state, run_config, **options):
-                yield item
+            with _explained(input):
+                async for item in super().astream(state, run_config, **options):
+                    yield item
+
+    def update_state(
+        self,
+        config: RunnableConfig,
+        values: Any,
+        as_node: str | None = None,
+        task_id: str | None = None,
+    ) -> RunnableConfig:
+        """As `CompiledStateGraph.update_state`; the run can go on from the edited state.
+
+        An iteration in `values["trajectory"]` replaces the one of its number.
+        """
+        if as_node is None and isinstance(values, dict):
+            values = _going_on(values, self.get_state(config))
+        return super().update_state(config, values, as_node, task_id)
+
+    async def aupdate_state(
+        self,
+        config: RunnableConfig,
+        values: Any,
+        as_node: str | None = None,
+        task_id: str | None = None,
+    ) -> RunnableConfig:
+        """`update_state`, awaitable."""
+        if as_node is None and isinstance(values, dict):
+            values = _going_on(values, await self.aget_state(config))
+        return await super().aupdate_state(config, values, as_node, task_id)
 
     def get_input_jsonschema(self, config: RunnableConfig | None = None) -> dict[str, Any]:  # noqa: ARG002 - LangGraph's signature
         """What a caller passes: query and context, not the handle that the state holds."""
@@ -315,7 +345,10 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
 
     def _enter(self, given: Any, scope: RunScope) -> Any:
         """Check the input, put the context away, start the worker, and return the graph's input."""
-        if given is None or not isinstance(given, dict):
+        if not isinstance(given, dict):
+            if scope.journal is None:
+                msg = "There is nothing to go on with: the run has no checkpointer."
+                raise ConfigurationError(msg)
             return given  # the state has everything
         query = check_query(given.get("query"))
         if "context" not in given:
@@ -347,6 +380,30 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
         configurable = {**given.get("configurable", {}), SCOPE_KEY: scope}
         limit = max(given.get("recursion_limit") or 0, self.supersteps)
         return {**given, "configurable": configurable, "recursion_limit": limit}
+
+
+def _going_on(values: dict[str, Any], snapshot: StateSnapshot) -> Any:
+    """An edit that leaves the run where it stands.
+
+    LangGraph asks the edges of the last node where to go after an edit; our nodes say it by
+    `Command`, so that an edit would end the run.
+    """
+    waiting = [name for name in snapshot.next if not name.startswith("__")]
+    return Command(update=values, goto=waiting) if waiting else values
+
+
+@contextmanager
+def _explained(given: object) -> Iterator[None]:
+    try:
+        yield
+    except EmptyInputError as error:
+        if given is not None and not isinstance(given, Command):
+            raise
+        msg = (
+            "There is no run to go on with on this thread. Check the thread_id and the "
+            'checkpointer, or pass {"query": ..., "context": ...}.'
+        )
+        raise ConfigurationError(msg) from error
 
 
 def check_query(query: object) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig, RunnableSerializable
+from langgraph.types import Command
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from langchain_replm._models import chat_model_from_client
@@ -297,8 +298,8 @@ def _with(config: RunnableConfig | None, options: RunOptions) -> RunnableConfig:
 
 
 def _checked(given: Any) -> Any:
-    if given is None or isinstance(given, dict):
-        return given  # None resumes a run; the graph checks the rest
+    if given is None or isinstance(given, dict | Command):
+        return given  # None and commands resume a run; the graph checks the rest
     kind = type(given).__name__
     msg = f'The input is a {kind}. Pass {{"query": ..., "context": ...}}, as a dict.'
     raise ConfigurationError(msg)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar
 
 from langchain_core.documents import Document  # noqa: TC002 - LangGraph reads the annotations
 from langchain_core.messages.ai import UsageMetadata
+from langgraph.channels.delta import DeltaChannel
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
@@ -95,11 +96,31 @@ class RejectedAnswer(TypedDict):
     problem: str
 
 
-def append_or_reset(
-    left: list[dict[str, Any]], right: list[dict[str, Any]] | None
-) -> list[dict[str, Any]]:
-    """Append to the trajectory; None starts a new one (a new query on the same thread)."""
-    return [] if right is None else left + right
+def record_steps(steps: list[dict[str, Any]], writes: Sequence[Any]) -> list[dict[str, Any]]:
+    """What writes make of a trajectory.
+
+    Iterations are appended; one with a number that is there replaces that one (somebody has edited
+    it); None starts anew. Writes are checkpointed one by one and folded when they are read: a
+    channel that is written whole at every superstep grows with the square of the run.
+
+    Raises:
+        RLMError: A write is no list of iterations; the checkpoint was damaged.
+    """
+    steps = list(steps)
+    for write in writes:
+        if write is None:
+            steps = []
+            continue
+        if not isinstance(write, list) or not all(isinstance(step, dict) for step in write):
+            msg = f"A write to the trajectory is no list of iterations: {str(write)[:80]!r}"
+            raise RLMError(msg)
+        for step in write:
+            numbers = [known.get("number") for known in steps]
+            if step.get("number") in numbers:
+                steps[numbers.index(step.get("number"))] = step
+            else:
+                steps.append(step)
+    return steps
 
 
 class RLMState(TypedDict, total=False):
@@ -111,7 +132,7 @@ class RLMState(TypedDict, total=False):
     context_handle: ContextHandle
     asked: dict[str, Any]
     """Query and handle again, under a name that goes out: a parent graph may use the others."""
-    trajectory: Annotated[list[dict[str, Any]], append_or_reset]
+    trajectory: Annotated[list[dict[str, Any]], DeltaChannel(record_steps)]
     """Finished iterations, as JSON data of `Iteration`."""
     turn: dict[str, Any] | None
     """The iteration in work, as JSON data of `Turn`."""

@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from langchain_replm.errors import RLMError
 from langchain_replm.state import (
     Turn,
-    append_or_reset,
     make_response,
     read_trajectory,
     read_turn,
+    record_steps,
 )
 from langchain_replm.types import (
     Answer,
@@ -288,9 +288,18 @@ def test_a_damaged_state_is_named() -> None:
 
 def test_a_new_run_on_a_thread_starts_without_the_old_trajectory() -> None:
     assert read_trajectory({}) == read_trajectory({"trajectory": None}) == []
-    assert append_or_reset([{"number": 1}], [{"number": 2}]) == [{"number": 1}, {"number": 2}]
-    assert append_or_reset([{"number": 1}], None) == []
-    assert append_or_reset([{"number": 1}], []) == [{"number": 1}]
+    one, two, edited = {"number": 1}, {"number": 2}, {"number": 1, "reply": "edited"}
+    assert record_steps([one], [[two]]) == [one, two]
+    assert record_steps([one], [None]) == []
+    assert record_steps([one], [None, [two], []]) == [two]
+    assert record_steps([one, two], [[edited]]) == [edited, two]
+    writes: list[Any] = [[one], None, [one], [two], [edited]]
+    for cut in range(len(writes)):
+        apart = record_steps(record_steps([], writes[:cut]), writes[cut:])
+        assert apart == record_steps([], writes), "however the writes are folded"
+    for damaged in ("text", {"number": 1}, ["text"], 3):
+        with pytest.raises(RLMError, match="no list of iterations"):
+            record_steps([one], [damaged])
 
 
 def test_the_end_of_a_trajectory_is_the_end_of_its_last_part() -> None:

@@ -29,15 +29,16 @@ GIVEN: Any = {"query": "q", "context": "the heron stands still"}
 class Stops:
     """A sub-model that ends the run once, at a prompt."""
 
-    def __init__(self, at: str) -> None:
+    def __init__(self, at: str, how: BaseException | None = None) -> None:
         self.asked: Counter[str] = Counter()
         self._at = at
+        self._how = how or KeyboardInterrupt()
 
     def __call__(self, messages: list[Any]) -> Any:
         prompt = messages[-1].content
         self.asked[prompt] += 1
         if prompt == self._at and self.asked[prompt] == 1:
-            raise KeyboardInterrupt
+            raise self._how
         return f"read {prompt}"
 
 
