@@ -15,6 +15,7 @@ from langchain_replm.config import RLMConfig
 from langchain_replm.errors import AnswerValidationError, ConfigurationError, LimitExceededError
 from langchain_replm.events import RLMEvent, StreamChunk
 from langchain_replm.graph import RLMGraph, create_rlm_graph
+from langchain_replm.progress import hearing
 from langchain_replm.sandbox.base import Sandbox
 from langchain_replm.state import OPTIONS_KEY, RLMInput, RunOptions, make_response
 from langchain_replm.types import RLMResponse
@@ -188,6 +189,7 @@ class RLM(RLMParameters, RunnableSerializable[RLMInput, RLMResponse]):
         context: Any,
         *,
         on_event: Callable[[RLMEvent], None] | None = None,
+        progress: bool = False,
         config: RunnableConfig | None = None,
     ) -> RLMResponse:
         """Answer one query; `on_event` hears what happens meanwhile.
@@ -197,10 +199,13 @@ class RLM(RLMParameters, RunnableSerializable[RLMInput, RLMResponse]):
             context: `str`, `list[str]` or a list of LangChain `Document`s.
             on_event: Called with each `RLMEvent`, one at a time. If it fails, that is logged and
                 the run goes on.
+            progress: Show a live view on a terminal or in a notebook, and lines elsewhere, on
+                standard error.
             config: A LangChain config: callbacks, tags, metadata, `thread_id`.
         """
-        options = RunOptions(on_event=on_event)
-        return self.invoke({"query": query, "context": context}, _with(config, options))
+        with hearing(on_event, progress=progress) as heard:
+            options = RunOptions(on_event=heard)
+            return self.invoke({"query": query, "context": context}, _with(config, options))
 
     async def agenerate(
         self,
@@ -208,11 +213,14 @@ class RLM(RLMParameters, RunnableSerializable[RLMInput, RLMResponse]):
         context: Any,
         *,
         on_event: Callable[[RLMEvent], None] | None = None,
+        progress: bool = False,
         config: RunnableConfig | None = None,
     ) -> RLMResponse:
         """`generate`, awaitable; sub-calls run as tasks of the event loop."""
-        options = RunOptions(on_event=on_event)
-        return await self.ainvoke({"query": query, "context": context}, _with(config, options))
+        with hearing(on_event, progress=progress) as heard:
+            options = RunOptions(on_event=heard)
+            given: RLMInput = {"query": query, "context": context}
+            return await self.ainvoke(given, _with(config, options))
 
     def stream_generate(
         self,
@@ -220,14 +228,16 @@ class RLM(RLMParameters, RunnableSerializable[RLMInput, RLMResponse]):
         context: Any,
         *,
         on_event: Callable[[RLMEvent], None] | None = None,
+        progress: bool = False,
         config: RunnableConfig | None = None,
     ) -> Iterator[StreamChunk]:
         """Answer one query piece by piece; the last piece holds the response."""
         given: RLMInput = {"query": query, "context": context}
-        run_config = _with(config, RunOptions(on_event=on_event, stream_tokens=True))
         last = _LastState()
-        for mode, data in self.graph.stream(given, run_config, stream_mode=["custom", "values"]):
-            yield from last.chunks(mode, data)
+        with hearing(on_event, progress=progress) as heard:
+            run_config = _with(config, RunOptions(on_event=heard, stream_tokens=True))
+            for mode, data in self.graph.stream(given, run_config, stream_mode=_STREAMED):
+                yield from last.chunks(mode, data)
         yield self._last_chunk(last)
 
     async def astream_generate(
@@ -236,16 +246,17 @@ class RLM(RLMParameters, RunnableSerializable[RLMInput, RLMResponse]):
         context: Any,
         *,
         on_event: Callable[[RLMEvent], None] | None = None,
+        progress: bool = False,
         config: RunnableConfig | None = None,
     ) -> AsyncIterator[StreamChunk]:
         """`stream_generate`, for `async for`."""
         given: RLMInput = {"query": query, "context": context}
-        run_config = _with(config, RunOptions(on_event=on_event, stream_tokens=True))
         last = _LastState()
-        stream = self.graph.astream(given, run_config, stream_mode=["custom", "values"])
-        async for mode, data in stream:
-            for chunk in last.chunks(mode, data):
-                yield chunk
+        with hearing(on_event, progress=progress) as heard:
+            run_config = _with(config, RunOptions(on_event=heard, stream_tokens=True))
+            async for mode, data in self.graph.astream(given, run_config, stream_mode=_STREAMED):
+                for chunk in last.chunks(mode, data):
+                    yield chunk
         yield self._last_chunk(last)
 
     def _finish(self, state: dict[str, Any]) -> RLMResponse:
@@ -271,6 +282,9 @@ class RLM(RLMParameters, RunnableSerializable[RLMInput, RLMResponse]):
         response = self._finish(last.state)
         number = len(response.trajectory)
         return StreamChunk("final_answer", response.answer, number, {"response": response})
+
+
+_STREAMED = ["custom", "values"]
 
 
 class _LastState:

@@ -55,7 +55,7 @@ def root_generate(state: RLMState, scope: RunScope) -> Flow:
     detail = {
         "closing": closing,
         "max_iterations": most,
-        "sub_calls_left": scope.budget.sub_calls_left,
+        "left": _left(scope),
         "elapsed_seconds": scope.elapsed_seconds(),
     }
     yield Emit(RLMEvent("iteration_start", number, title, detail, scope.depth))
@@ -166,6 +166,18 @@ def _turn(number: int, got: RootReply, scope: RunScope, *, closing: bool) -> Tur
         truncated=_was_cut_off(message),
         foreign=str(calls[0].get("name")) if calls else None,
     )
+
+
+def _left(scope: RunScope) -> dict[str, Any]:
+    """What is left of the limits that are set."""
+    limits, budget = scope.settings.config, scope.budget
+    left = {
+        "sub_calls_left": budget.sub_calls_left if limits.enable_sub_calls else None,
+        "tool_calls_left": budget.tool_calls_left if scope.settings.tools else None,
+        "tokens_left": budget.tokens_left,
+        "cost_left_usd": budget.cost_left_usd,
+    }
+    return {name: value for name, value in left.items() if value is not None}
 
 
 def _replied(turn: Turn, scope: RunScope) -> RLMEvent:
