@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from langchain_replm.prompts import rejected_answer
+from langchain_replm._guards import hold
+from langchain_replm.prompts import HELD, rejected_answer
 from langchain_replm.types import Answer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_replm.context_store import ContextHandle
     from langchain_replm.state import RunScope, Turn
+    from langchain_replm.types import Iteration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +23,8 @@ class Verdict:
 
     text: str
     taken: bool = True
+    held: str | None = None
+    """The guard that holds it; names as in `RLMConfig`."""
     problem: str = ""
     """Why it does not fit `response_format`."""
     note: str = ""
@@ -26,11 +33,16 @@ class Verdict:
     """The answer as JSON data, where there is a `response_format`."""
 
 
-def judge(turn: Turn, scope: RunScope) -> Verdict | None:
+def judge(
+    turn: Turn, past: Sequence[Iteration], context: ContextHandle, scope: RunScope
+) -> Verdict | None:
     """Judge what a turn has submitted; None if it has submitted nothing."""
     answer = _submitted(turn)
     if answer is None:
         return None
+    guard = hold(turn, answer, past, context, scope)
+    if guard is not None:
+        return Verdict(text=answer.text, taken=False, held=guard, note=HELD[guard])
     answer_format = scope.answer_format
     if answer_format is None:
         return Verdict(text=answer.text)

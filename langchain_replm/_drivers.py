@@ -301,7 +301,7 @@ class _Waiter(_Performer):
     def _ask_root(self, call: RootCall, effect: CallRootModel) -> RootReply:
         model, started = call.model, time.monotonic()
         try:
-            if not self.streams:
+            if not self.streams or effect.purpose != "root_generate":
                 message = model.invoke(effect.messages, call.config, **call.kwargs)
                 return self.reply(started, message)
             whole: AIMessageChunk | None = None
@@ -426,7 +426,7 @@ class _Awaiter(_Performer):
     async def _ask_root(self, call: RootCall, effect: CallRootModel) -> RootReply:
         model, started = call.model, time.monotonic()
         try:
-            if not self.streams:
+            if not self.streams or effect.purpose != "root_generate":
                 message = await model.ainvoke(effect.messages, call.config, **call.kwargs)
                 return self.reply(started, message)
             whole: AIMessageChunk | None = None

@@ -19,7 +19,7 @@ an exchange with the worker ends as soon as the worker or one of the calls has s
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -41,6 +41,8 @@ class CallRootModel:
     iteration: int
     closing: bool = False
     """It may use what the budget has kept for the closing request."""
+    purpose: Literal["root_generate", "root_summary", "root_judge"] = "root_generate"
+    """What for; only the tokens of replies are streamed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ class RootCall:
         config = scope.settings.config
         self.model = root_model(scope)
         self.kwargs = root_kwargs(config)
-        self.config = call_config("root_generate", iteration=effect.iteration, depth=scope.depth)
+        self.config = call_config(effect.purpose, iteration=effect.iteration, depth=scope.depth)
         self._price = price_of(config, name_of(self.model))
         self.most = self._most()
         if scope.depth == 0 and not effect.closing:

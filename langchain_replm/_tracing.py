@@ -36,11 +36,20 @@ if TYPE_CHECKING:
 # `nostream` keeps the inner tokens out of a parent graph's "messages" stream.
 _TAGS = {
     "root_generate": ["rlm:root", "nostream"],
+    "root_summary": ["rlm:root", "nostream"],
+    "root_judge": ["rlm:root", "nostream"],
     "llm_query": ["rlm:sub", "nostream"],
     "rlm_query": ["rlm:child"],
     "tool": ["rlm:tool"],
 }
-_ROLES = {"root_generate": "root", "llm_query": "sub", "rlm_query": "child", "tool": "tool"}
+_ROLES = {
+    "root_generate": "root",
+    "root_summary": "summary",
+    "root_judge": "judge",
+    "llm_query": "sub",
+    "rlm_query": "child",
+    "tool": "tool",
+}
 
 METADATA_PREFIX = "rlm_"
 TAG_PREFIX = "rlm:"

@@ -129,12 +129,29 @@ class RLMConfig(BaseModel):
     """When a limit is met: `"end"` asks once for a closing answer and returns it with a
     `stop_reason`; `"error"` raises `LimitExceededError` with the partial response."""
 
+    compact_above_tokens: int | None = Field(default=None, ge=0)
+    """When the root conversation is longer than this, the root model sums up its older turns and
+    goes on with the notes. None: three quarters of the window that the LangChain profile of the
+    root model tells, if it tells one. 0: never."""
+
     direct_below_chars: int = Field(default=0, ge=0)
     """A context shorter than this goes to the root model in one call, without a REPL, unless there
     are tools: on short inputs the plain model is better and cheaper. 0: never."""
 
     hold_first_answer: bool = True
     """Hold an answer given before any look at a context longer than its preview, once."""
+
+    hold_final_beside_cells: bool = True
+    """Do not take a `FINAL(text)` in a reply with cells: their output was not there yet."""
+
+    hold_invented_output: bool = True
+    """Do not take an answer after output that the root model has written itself."""
+
+    hold_plan_answer: bool = True
+    """Hold an answer that reads like a plan of what to do, once."""
+
+    hold_stale_variable: bool = True
+    """Hold an answer from a variable that a failed cell should have made or changed, once."""
 
     prices: dict[str, ModelPrice] = Field(default_factory=dict)
     """Prices by model name: that of the chat model, or the one that the provider reports."""

@@ -13,6 +13,7 @@ EventType = Literal[
     "iteration_start",
     "token",
     "root_reply",
+    "history_compacted",
     "code_generated",
     "cell_start",
     "cell_end",

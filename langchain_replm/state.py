@@ -35,6 +35,7 @@ from langchain_replm.types import (
     Record,
     RLMResponse,
     StopReason,
+    Summary,
     ended_seconds,
     total,
 )
@@ -171,6 +172,8 @@ class Turn(Record):
     """The limit that left no room for the call; nothing was asked."""
     elapsed_seconds: float = 0.0
     truncated: bool = False
+    summary: Summary | None = None
+    """Made before this reply, of older turns."""
     foreign: str | None = None
     """The reply came as a native tool call; the tool's name."""
     # parse
@@ -179,7 +182,8 @@ class Turn(Record):
     problem: str | None = None
     detail: str = ""
     prose: str = ""
-    held: bool = False
+    held: str | None = None
+    """The guard that does not take the answer; names as in `RLMConfig`."""
     # sandbox_exec
     cells: tuple[Cell, ...] = ()
     answer: str | None = None

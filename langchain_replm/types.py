@@ -124,6 +124,21 @@ class Cell(Record):
         return f"{self.output_head}\n[... {left_out:,} characters left out ...]\n{self.output_tail}"
 
 
+class Summary(Record):
+    """What the root model wrote about older turns, of which it is shown only this from then on."""
+
+    text: str
+    through: int
+    """Number of the last iteration that it stands for."""
+    variables: dict[str, str] = {}
+    """The variables at that time: name to a short summary."""
+    model: str | None = None
+    usage: UsageMetadata | None = None
+    cost_usd: float | None = None
+    started_seconds: float = 0.0
+    elapsed_seconds: float = 0.0
+
+
 class Iteration(Record):
     """One root reply and what followed from it."""
 
@@ -140,13 +155,24 @@ class Iteration(Record):
     """What the root call has cost; None if its price or its tokens are unknown."""
     error: str | None = None
     """The root call failed, or there was no room left for it; there is no reply."""
+    summary: Summary | None = None
+    """Made before this reply, because the conversation had become long."""
     cells: tuple[Cell, ...] = ()
+    held: str | None = None
+    """The guard that did not take the answer of this reply; names as in `RLMConfig`."""
     observation: str | None = None
     """What the root model was shown next; None when the run ended here."""
     started_seconds: float = 0.0
     """When the root call began, counted from the start of the run."""
     elapsed_seconds: float = 0.0
     """Time of the root call."""
+
+    def root_calls(self) -> Iterator[Iteration | Summary]:
+        """The calls of the root model that came back: of the notes, if any, and of the reply."""
+        if self.summary is not None:
+            yield self.summary
+        if self.error is None:
+            yield self
 
     def host_calls(self) -> Iterator[HostCall]:
         """Every host call of the iteration's cells, in order."""
@@ -189,12 +215,13 @@ def total(trajectory: Iterable[Iteration]) -> Totals:
     usage: dict[str, UsageMetadata] = {}
     for step in trajectory:
         iterations += not step.closing
-        if step.usage is not None:
-            add_usage_by_model(usage, {step.model or "unknown": step.usage})
-        cost += step.cost_usd or 0.0
-        if step.error is None and step.cost_usd is None:
-            unpriced.add(step.model or "unknown")
-        for item in (item for call in step.host_calls() for item in call.items):
+        for call in step.root_calls():
+            if call.usage is not None:
+                add_usage_by_model(usage, {call.model or "unknown": call.usage})
+            cost += call.cost_usd or 0.0
+            if call.cost_usd is None:
+                unpriced.add(call.model or "unknown")
+        for item in (item for asked in step.host_calls() for item in asked.items):
             sub_calls += item.sub_calls
             add_usage_by_model(usage, item.usage)
             if item.child:

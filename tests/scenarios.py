@@ -269,6 +269,25 @@ SCENARIOS: dict[str, Scenario] = {
         answer="I cannot say how many.",
         stop_reason="max_iterations",
     ),
+    "typed_map": Scenario(
+        [cell("FINAL(sum(llm_map(range(20), 'Length of {item}', schema=int)))")],
+        sub=lambda messages: "3" if "<reply " in messages[0].content else messages[0].content[10],
+        answer=str(sum(int(str(n)[0]) for n in range(20))),
+        sub_calls=20,
+    ),
+    "stale_variable_is_held": Scenario(
+        [cell("best = context.index('stork')"), "FINAL_VAR(best)", cell("FINAL('none')")],
+        answer="none",
+    ),
+    "conversation_is_compacted": Scenario(
+        [
+            *(cell(f"n = {n}", "print(context[:6000])") for n in range(3)),
+            "Notes: `n` holds the number.",
+            cell("FINAL(n)"),
+        ],
+        config={"compact_above_tokens": 6_000},
+        answer="2",
+    ),
     "direct": Scenario(
         ["<think>Short.</think>\n\nIt stands still."],
         context="The heron stands still.",

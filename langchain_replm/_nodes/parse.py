@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from langchain_replm._reply import parse_reply, without_thinking
+from langchain_replm._guards import shown_whole
+from langchain_replm._reply import may_submit, parse_reply, without_thinking
 from langchain_replm.state import FinalText, Turn, read_trajectory, read_turn
 
 if TYPE_CHECKING:
     from langchain_replm._reply import ParsedReply
-    from langchain_replm.context_store import ContextHandle
     from langchain_replm.state import RLMState, RunScope
 
 
@@ -34,10 +34,11 @@ def parse(state: RLMState, scope: RunScope) -> dict[str, Any]:
     }
     if turn.foreign is not None and not parsed.cells and parsed.final is None:
         update |= {"problem": "foreign_call", "detail": f"a call of a tool named {turn.foreign}"}
-    guarded = scope.settings.config.hold_first_answer and not turn.closing
-    if guarded and _answers_unseen(state, parsed):
-        update["held"] = True
-    elif _is_plain_answer(parsed):
+    held = None if turn.closing else _held(state, parsed, scope)
+    update["held"] = held
+    if held == "hold_invented_output":
+        update |= {"code": parsed.cells[: parsed.real_cells], "final": None}
+    elif held is None and _is_plain_answer(parsed):
         update["answer"] = parsed.final.text if parsed.final else None
     return {"turn": turn.model_copy(update=update).model_dump()}
 
@@ -54,7 +55,20 @@ def _direct(reply: str) -> dict[str, Any]:
 
 def wants_sandbox(turn: Turn) -> bool:
     """The reply has something to run: cells, or a final that may name a variable."""
-    return not turn.held and turn.answer is None and (bool(turn.code) or turn.final is not None)
+    submits = turn.final is not None and turn.held is None
+    return turn.answer is None and (bool(turn.code) or submits)
+
+
+def _held(state: RLMState, parsed: ParsedReply, scope: RunScope) -> str | None:
+    """The guard that does not take what the reply submits, for reasons that the reply shows."""
+    config = scope.settings.config
+    if config.hold_invented_output and parsed.real_cells is not None:
+        rest = parsed.cells[parsed.real_cells :]
+        if parsed.final is not None or any(may_submit(code) for code in rest):
+            return "hold_invented_output"
+    if config.hold_first_answer and _answers_unseen(state, parsed):
+        return "hold_first_answer"
+    return None
 
 
 def _is_plain_answer(parsed: ParsedReply) -> bool:
@@ -75,8 +89,4 @@ def _answers_unseen(state: RLMState, parsed: ParsedReply) -> bool:
     past = read_trajectory(state)
     if any(step.cells or step.reply for step in past):
         return False
-    return not _shown_whole(state["context_handle"])
-
-
-def _shown_whole(handle: ContextHandle) -> bool:
-    return handle["items"] == 1 and handle["chars"] <= len(handle["head"]) + len(handle["tail"])
+    return not shown_whole(state["context_handle"])

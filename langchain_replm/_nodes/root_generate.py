@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import HumanMessage
 
+from langchain_replm._compaction import sum_up
 from langchain_replm._effects import CallRootModel, Emit, Flow, ReadContext, RootReply
 from langchain_replm._prices import name_of
 from langchain_replm._requests import error_text, root_model
@@ -60,8 +61,9 @@ def root_generate(state: RLMState, scope: RunScope) -> Flow:
     }
     yield Emit(RLMEvent("iteration_start", number, title, detail, scope.depth))
     direct = scope.is_direct(state["context_handle"])
-    system, first = yield from _beginning(state, scope, direct=direct)
-    messages = messages_for(system, first, past)
+    begin = yield from _beginning(state, scope, direct=direct)
+    summary = None if direct else (yield from sum_up(state, past, scope, begin))
+    messages = messages_for(*begin, past, summary)
     got: RootReply = yield CallRootModel(messages, iteration=number, closing=closing)
     update: dict[str, Any] = {}
     if got.refused and not closing and _may_close(scope, past, got.refused):
@@ -74,7 +76,8 @@ def root_generate(state: RLMState, scope: RunScope) -> Flow:
     yield Emit(_replied(turn, scope))
     if got.error is not None:
         _give_up_if_hopeless(past, got, scope)
-    return {"turn": turn.model_copy(update={"direct": direct}).model_dump(), **update}
+    more = {"direct": direct, "summary": summary}
+    return {"turn": turn.model_copy(update=more).model_dump(), **update}
 
 
 def _may_close(scope: RunScope, past: list[Iteration], limit: StopReason) -> bool:

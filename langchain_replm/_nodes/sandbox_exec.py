@@ -120,7 +120,8 @@ class _Runner:
         if turn.closing and turn.final.kind == "text":
             return True
         failed = any(cell.status != "ok" for cell in self.cells)
-        return not failed and (not turn.code or turn.final.kind == "var")
+        beside_counts = not self._scope.settings.config.hold_final_beside_cells
+        return not failed and (not turn.code or turn.final.kind == "var" or beside_counts)
 
     def submit(self, final: FinalText) -> Step:
         """Resolve a text final in the REPL: a variable's value, or the text itself."""

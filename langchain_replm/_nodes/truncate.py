@@ -10,7 +10,7 @@ from langchain_replm.events import RLMEvent, preview, totals_of
 from langchain_replm.prompts import (
     DIRECT_EMPTY,
     FINAL_WITH_CELLS,
-    HELD_ANSWER,
+    HELD,
     RESTARTED,
     budget_line,
     closing_request,
@@ -37,15 +37,12 @@ def truncate(state: RLMState, scope: RunScope) -> Flow:
     """
     turn = read_turn(state)
     past = read_trajectory(state)
-    verdict = judge(turn, scope)
+    verdict = judge(turn, past, state["context_handle"], scope)
+    if verdict is not None and verdict.held is not None:
+        turn = turn.model_copy(update={"held": verdict.held})
     shown = _observation(turn, verdict, scope)
     if turn.cells:
-        detail = {
-            "observation": shown,
-            "cells": len(turn.cells),
-            "errors": sum(cell.error is not None for cell in turn.cells),
-        }
-        yield Emit(RLMEvent("code_executed", turn.number, preview(shown), detail, scope.depth))
+        yield Emit(_executed(turn, shown, scope))
     update: dict[str, Any] = {"turn": None, "variables": _variables(state, turn)}
     if verdict is not None:
         update |= _what_was_submitted(verdict)
@@ -73,6 +70,12 @@ def truncate(state: RLMState, scope: RunScope) -> Flow:
         detail |= totals_of(make_response(record))
         yield Emit(RLMEvent("final_answer", turn.number, preview(answer), detail, scope.depth))
     return update
+
+
+def _executed(turn: Turn, shown: str, scope: RunScope) -> RLMEvent:
+    errors = sum(cell.error is not None for cell in turn.cells)
+    detail = {"observation": shown, "cells": len(turn.cells), "errors": errors}
+    return RLMEvent("code_executed", turn.number, preview(shown), detail, scope.depth)
 
 
 def _what_was_submitted(verdict: Verdict) -> dict[str, Any]:
@@ -129,8 +132,6 @@ def _limit_met(turn: Turn, scope: RunScope) -> StopReason | None:
 
 def _observation(turn: Turn, verdict: Verdict | None, scope: RunScope) -> str:
     """What the root model reads about its reply."""
-    if turn.held:
-        return HELD_ANSWER
     parts = []
     if turn.cells:
         shown_chars = scope.settings.config.metadata_prefix_chars
@@ -139,10 +140,13 @@ def _observation(turn: Turn, verdict: Verdict | None, scope: RunScope) -> str:
         parts.append(DIRECT_EMPTY if turn.direct else nudge(turn.problem, turn.detail))
     if turn.restarted is not None:
         parts.append(RESTARTED.replace("{reason}", turn.restarted))
-    if turn.final is not None and turn.code and turn.final.kind == "text":
+    beside = turn.final is not None and turn.code and turn.final.kind == "text"
+    if beside and scope.settings.config.hold_final_beside_cells and verdict is None:
         parts.append(FINAL_WITH_CELLS)
     if verdict is not None:
         parts.append(verdict.note)
+    elif turn.held is not None:
+        parts.append(HELD[turn.held])
     return _join(*parts)
 
 
@@ -179,7 +183,9 @@ def _iteration(turn: Turn, observation: str | None) -> Iteration:
         usage=turn.usage,
         cost_usd=turn.cost_usd,
         error=turn.error,
+        summary=turn.summary,
         cells=turn.cells,
+        held=turn.held,
         observation=observation,
         started_seconds=turn.started_seconds,
         elapsed_seconds=turn.elapsed_seconds,

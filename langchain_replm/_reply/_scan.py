@@ -29,6 +29,21 @@ _FOREIGN = (
     ("<code> tag", re.compile(r"^[ \t]*<code>", re.MULTILINE)),
     ("[TOOL_CALLS] token", re.compile(r"^[ \t]*\[TOOL_CALLS?\]", re.MULTILINE)),
 )
+_IMITATION = re.compile(
+    r"</?(?:output|variables|error) [0-9a-f]{6,}>"
+    r"|^(?:The cell|Cell \d+ of \d+) (?:printed [\d,]+ characters|ran and printed nothing)",
+    re.MULTILINE,
+)
+"""How our own observations look."""
+
+_OUTPUT_HEADING = re.compile(
+    r"^[ \t>*_#\[(]*(?:(?:repl|cell|code|execution|console|program|expected)[ _]"
+    r"(?:output|results?)|output|stdout|observation)[\])*_]*[ \t]*:",
+    re.IGNORECASE | re.MULTILINE,
+)
+_OUTPUT_LABELS = frozenset(
+    {"output", "outputs", "stdout", "console", "result", "results", "repl-output"}
+)
 _JSON_START = re.compile(r"(?:```\w*+\s*+)?\[?\s*+\{\s*+\"")
 _JSON_NAME = re.compile(r"\"(?:name|function|tool|tool_name|action)\"\s{0,9}:")
 _JSON_ARGUMENTS = re.compile(r"\"(?:arguments|args|parameters|input|action_input)\"\s{0,9}:")
@@ -45,6 +60,8 @@ class ParsedReply:
         problem: Why there is nothing, or not everything, to run.
         detail: Which shape of foreign call it was, or what was cut off.
         prose: The reply without thinking, cells and final.
+        real_cells: How many cells stand before output that the reply has made up itself; None if
+            it has made up none.
     """
 
     cells: tuple[str, ...] = ()
@@ -52,6 +69,7 @@ class ParsedReply:
     problem: Problem | None = None
     detail: str = ""
     prose: str = ""
+    real_cells: int | None = None
 
 
 def parse_reply(text: str, *, truncated: bool = False) -> ParsedReply:
@@ -91,6 +109,7 @@ class _Reading:
         self._outside: list[str] = []  # without any fence and finals
         self._visible: list[str] = []  # without any fence
         self._cut = ""
+        self._before_invention: int | None = None
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -120,6 +139,9 @@ class _Reading:
         self._show(self._text[floor:])
 
     def _show(self, prose: str, *, visible: str | None = None) -> None:
+        after_cell = any(fence.kind == "python" for fence in self._fences)
+        if _IMITATION.search(prose) or (after_cell and _OUTPUT_HEADING.search(prose)):
+            self._invented()
         self._prose.append(prose)
         self._outside.append(prose)
         self._visible.append(prose if visible is None else visible)
@@ -136,11 +158,18 @@ class _Reading:
         return closing.end()
 
     def _add(self, fence: Fence, source: str) -> None:
+        after_cell = any(other.kind == "python" for other in self._fences)
+        if after_cell and fence.label.lower() in _OUTPUT_LABELS:
+            self._invented()
         self._fences.append(fence)
         if fence.kind != "python":
             self._prose.append(source)
         elif not fence.closed:
             self._cut = f"the last fence (label {fence.label}) was not closed"
+
+    def _invented(self) -> None:
+        if self._before_invention is None:
+            self._before_invention = len(self._fences)
 
     def _finish(self, directive: Directive) -> None:
         if directive.closed:
@@ -164,12 +193,24 @@ class _Reading:
         prose = TOKEN.sub("", prose).strip()
         problem, detail = self._problem(prose, acts=bool(cells or final))
         return ParsedReply(
-            cells=tuple(cells), final=final, problem=problem, detail=detail, prose=prose
+            cells=tuple(cells),
+            final=final,
+            problem=problem,
+            detail=detail,
+            prose=prose,
+            real_cells=self._real_cells(),
         )
 
-    def _cells(self) -> list[str]:
+    def _real_cells(self) -> int | None:
+        """Return how many cells stand before the first output that is made up."""
+        if self._before_invention is None:
+            return None
+        return len(self._cells(self._fences[: self._before_invention]))
+
+    def _cells(self, among: list[Fence] | None = None) -> list[str]:
         """Return the cells: halves joined, repeats dropped."""
-        fences = [f for f in self._fences if f.kind == "python" and f.closed and f.code.strip()]
+        given = self._fences if among is None else among
+        fences = [f for f in given if f.kind == "python" and f.closed and f.code.strip()]
         joined: list[str] = []
         broken = False
         for fence in fences:

@@ -10,7 +10,7 @@ import pytest
 from langchain_replm._effects import Emit
 from langchain_replm._nodes.truncate import truncate
 from langchain_replm.events import RLMEvent
-from langchain_replm.prompts import FINAL_WITH_CELLS, HELD_ANSWER, NUDGES, closing_request
+from langchain_replm.prompts import FINAL_WITH_CELLS, HELD, NUDGES, closing_request
 from langchain_replm.state import FinalText, RunScope, Turn
 from langchain_replm.types import Answer, Cell, Iteration
 from tests.unit_tests._nodes.by_hand import scope_for, state_for, usage
@@ -203,8 +203,13 @@ def test_an_observation_says_what_is_left() -> None:
 
 
 def test_a_held_answer_is_explained_and_nothing_else() -> None:
-    turn = Turn(number=1, reply="FINAL(x y)", held=True, final=FinalText(kind="text", text="x y"))
-    assert shown(turn) == f"{HELD_ANSWER}\n\nLeft: 24 replies, 500 sub-calls."
+    turn = Turn(
+        number=1,
+        reply="FINAL(x y)",
+        held="hold_first_answer",
+        final=FinalText(kind="text", text="x y"),
+    )
+    assert shown(turn) == f"{HELD['hold_first_answer']}\n\nLeft: 24 replies, 500 sub-calls."
 
 
 @pytest.mark.parametrize("problem", NUDGES)
