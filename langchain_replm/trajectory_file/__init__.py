@@ -14,10 +14,10 @@ file. The schema has a version, in the first line of each run.
 """
 
 from langchain_replm.trajectory_file._reader import (
-    RecordedRun,
-    TrajectoryFileError,
+    read_entries,
     read_trajectories,
 )
+from langchain_replm.trajectory_file._run import RecordedRun, TrajectoryFileError
 from langchain_replm.trajectory_file._writer import SCHEMA, VERSION, TrajectoryFile, as_recorder
 
 __all__ = [
@@ -27,5 +27,6 @@ __all__ = [
     "TrajectoryFile",
     "TrajectoryFileError",
     "as_recorder",
+    "read_entries",
     "read_trajectories",
 ]
