@@ -55,11 +55,15 @@ class Engine:
     def run(self, *arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:
         return _run(self.command, *arguments, environment=self.environment, **options)
 
-    def containers(self) -> list[str]:
-        """Names of all containers of the sandbox, running or not."""
+    def containers(self, owner: int | None = None) -> list[str]:
+        """Names of the sandbox's containers that a process has started, running or not.
+
+        By default this process: other ones may be testing at the same time.
+        """
         label = "label=langchain_replm"
         listed = self.run("ps", "--all", "--filter", label, "--format", "{{.Names}}")
-        return listed.stdout.decode().split()
+        prefix = f"replm-{os.getpid() if owner is None else owner}-"
+        return [name for name in listed.stdout.decode().split() if name.startswith(prefix)]
 
 
 @functools.cache

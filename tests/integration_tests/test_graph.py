@@ -228,9 +228,12 @@ def test_the_trace_is_one_tree() -> None:
     rlm.invoke({"query": "q", "context": LONG}, {"callbacks": [collector]})
     (top,) = collector.traced_runs
     assert top.name == "RLM"
-    names = [child.name for child in top.child_runs]
-    assert names == ["root_generate", "parse", "sandbox_exec", "truncate"] * 2
-    assert [run.name for run in top.child_runs[0].child_runs] == ["root_generate"]
-    assert [run.name for run in top.child_runs[2].child_runs] == ["llm_query"] * 2
-    assert top.child_runs[2].child_runs[0].extra["metadata"]["rlm_role"] == "sub"
+    assert [step.name for step in top.child_runs] == ["iteration 1", "iteration 2"]
+    first = top.child_runs[0].child_runs
+    assert [node.name for node in first] == ["root_generate", "parse", "sandbox_exec", "truncate"]
+    assert [run.name for run in first[0].child_runs] == ["root_generate"]
+    (in_cell,) = first[2].child_runs
+    assert in_cell.name == "cell 1"
+    assert [run.name for run in in_cell.child_runs] == ["llm_query"] * 2
+    assert in_cell.child_runs[0].extra["metadata"]["rlm_role"] == "sub"
     assert MARK not in str(top.inputs)

@@ -40,21 +40,28 @@ async def test_events_tell_the_run(colour: str) -> None:
     heard = await events(colour, make())
     assert [event.type for event in heard] == [
         "iteration_start",
+        "root_reply",
         "code_generated",
+        "cell_start",
         "sub_call_start",
         "sub_call_start",
         "sub_call_end",
         "sub_call_end",
+        "cell_end",
         "code_executed",
         "iteration_start",
+        "root_reply",
         "code_generated",
+        "cell_start",
+        "cell_end",
         "code_executed",
         "final_answer",
     ]
-    assert [event.iteration for event in heard] == [1] * 7 + [2] * 4
+    assert [event.iteration for event in heard] == [1] * 10 + [2] * 7
     assert all(event.depth == 0 and len(event.preview) <= 120 for event in heard)
-    assert heard[1].detail["cells"] == ["r = llm_query_batch(['a', 'a'])\nprint(r)"]
-    assert heard[-1].detail == {"answer": "reply", "stop_reason": "answered"}
+    assert heard[2].detail["cells"] == ["r = llm_query_batch(['a', 'a'])\nprint(r)"]
+    ending = {"answer": "reply", "stop_reason": "answered", "iterations": 2, "sub_calls": 2}
+    assert heard[-1].detail.items() >= ending.items()
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])
@@ -128,7 +135,10 @@ async def test_events_of_children_carry_their_depth() -> None:
         heard = await events(colour, rlm)
         assert [event.type for event in heard if event.depth == 1] == [
             "iteration_start",
+            "root_reply",
             "code_generated",
+            "cell_start",
+            "cell_end",
             "code_executed",
             "final_answer",
         ]

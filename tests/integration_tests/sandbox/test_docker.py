@@ -403,10 +403,11 @@ def test_no_container_outlives_its_host(engine: Engine, code: str) -> None:
         [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False
     )
     assert done.stdout.startswith("replm-"), done.stderr
+    owner = int(done.stdout.split("-")[1])
     deadline = time.monotonic() + 20
-    while engine.containers() and time.monotonic() < deadline:
+    while engine.containers(owner) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert engine.containers() == []
+    assert engine.containers(owner) == []
 
 
 @both
@@ -421,7 +422,7 @@ def test_leftovers_are_found_and_those_of_living_hosts_stay(engine: Engine, harn
     limits = ("--ulimit=nofile=256:256", "--ulimit=nproc=4096:4096", "--network=none")
     sleep = (engine.image, PYTHON, "-c", "import time; time.sleep(600)")
     engine.run("run", "--detach", "--pull=never", "--rm", f"--name={name}", label, *limits, *sleep)
-    assert make(engine).remove_leftovers() == [name]
+    assert name in make(engine).remove_leftovers()
     assert living.output("print(1)") == "1\n"
 
 
