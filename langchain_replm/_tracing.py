@@ -84,6 +84,7 @@ def iteration_metadata(step: Iteration) -> dict[str, Any]:
     totals = total([step])
     usage = totals.usage_by_model.values()
     return {
+        "rlm_closing": step.closing,
         "rlm_sub_calls": totals.sub_calls,
         "rlm_cache_hits": totals.cache_hits,
         "rlm_input_tokens": sum(tokens["input_tokens"] for tokens in usage),

@@ -51,11 +51,13 @@ class Ingest:
                 data = json.loads(part.get_payload(decode=True))
                 if kind == "post" and not field:
                     self.posts.append(run_id)
-                self.merge(run_id, {field[0]: data} if field else data)
+                self.merge(kind, run_id, {field[0]: data} if field else data)
 
-    def merge(self, run_id: str, data: dict[str, Any]) -> None:
+    def merge(self, kind: str, run_id: str, data: dict[str, Any]) -> None:
+        """A patch may overtake the post of its run, and is the later word all the same."""
         known = self.runs.setdefault(run_id, {"id": run_id})
-        known.update({name: value for name, value in data.items() if value is not None})
+        told = {name: value for name, value in data.items() if value is not None}
+        known.update(told if kind == "patch" else {**told, **known})
 
     def children(self, run_id: str | None) -> list[dict[str, Any]]:
         found = [run for run in self.runs.values() if run.get("parent_run_id") == run_id]
