@@ -128,6 +128,8 @@ def _prepared(name: str, work: Path) -> Engine:
     if _run(*trial, environment=environment, check=False).returncode == 0:
         return Engine(name, image, environment)
     if name == "podman" and "CONTAINERS_CONF" not in os.environ:
+        if shutil.which("runc") is None:
+            _install_podman()
         # The machine's own settings stay as they are.
         path = work / "containers.conf"
         path.write_text(CONTAINERS_CONF)
@@ -141,9 +143,12 @@ def _install_podman() -> None:
         msg = "not installed, and only root on a Debian machine could install it"
         raise RuntimeError(msg)
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-    install = ("apt-get", "install", "-qq", "-y", "--no-install-recommends", "podman", "runc")
+    # Somebody else may be installing at this moment.
+    apt = ("apt-get", "-o", "DPkg::Lock::Timeout=300", "-qq")
+    install = (*apt, "install", "-y", "--no-install-recommends", "podman", "runc")
     if _run(*install, environment=quiet, check=False, timeout=600).returncode:
-        _run("apt-get", "update", "-qq", environment=quiet, timeout=600)
+        # The lists of packages may be missing, or older than the packages.
+        _run(*apt, "update", environment=quiet, timeout=600)
         _run(*install, environment=quiet, timeout=600)
 
 

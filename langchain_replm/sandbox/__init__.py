@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from langchain_replm.sandbox.base import GUARANTEES, Exchanged, Guarantee, Sandbox, Transport
+    from langchain_replm.sandbox.deepagents import DeepAgentsSandbox
     from langchain_replm.sandbox.docker import DockerSandbox
     from langchain_replm.sandbox.local import LocalSandbox
     from langchain_replm.sandbox.monty import MontySandbox
     from langchain_replm.sandbox.process import ProcessSandbox
 
 _HOMES = {
+    "DeepAgentsSandbox": "deepagents",
     "DockerSandbox": "docker",
     "Exchanged": "base",
     "GUARANTEES": "base",
@@ -30,6 +32,7 @@ _HOMES = {
 
 __all__ = [
     "GUARANTEES",
+    "DeepAgentsSandbox",
     "DockerSandbox",
     "Exchanged",
     "Guarantee",

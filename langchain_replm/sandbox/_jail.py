@@ -622,8 +622,7 @@ def apply(config: dict[str, Any], context_bytes: int) -> dict[str, Any]:
         limit_resources(memory, config["cpu_seconds"], whole=False)
         return {"guarantees": {}, "missing": {"jail": "isolation='process' was asked for"}}
     if sys.platform != "linux":
-        msg = f"there is no jail for {sys.platform}"
-        raise JailError(msg)
+        return _elsewhere(config, memory)
     on: dict[str, str] = {}
     missing: dict[str, str] = {}
 
@@ -656,6 +655,26 @@ def apply(config: dict[str, Any], context_bytes: int) -> dict[str, Any]:
     claims = guaranteed(on)
     self_test(claims)
     return {"guarantees": claims, "missing": missing, "layers": on}
+
+
+def _elsewhere(config: dict[str, Any], memory: int) -> dict[str, Any]:
+    """Do on macOS what `apply` does on Linux, by the sibling file."""
+    platform: str = sys.platform
+    if platform != "darwin":
+        msg = f"there is no jail for {platform}"
+        raise JailError(msg)
+    from importlib.machinery import SourceFileLoader  # noqa: PLC0415 - only there
+    from types import ModuleType  # noqa: PLC0415
+
+    module = ModuleType("_jail_macos")
+    SourceFileLoader("_jail_macos", __file__.replace("_jail", "_jail_macos")).exec_module(module)
+    limit_resources(memory, config["cpu_seconds"], whole=True)
+    try:
+        report: dict[str, Any] = module.apply(readable_paths(config["read_only_paths"]))
+    except (OSError, AttributeError, ValueError) as error:
+        msg = f"Seatbelt is not to be had, or does not hold: {error}"
+        raise JailError(msg) from None
+    return report
 
 
 def _must_seal(config: dict[str, Any]) -> bool:

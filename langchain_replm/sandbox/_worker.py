@@ -438,12 +438,14 @@ def main(open_session: Callable[..., Any] = open_process) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     read_fd, write_fd = int(sys.argv[1]), int(sys.argv[2])
+    if (read_fd, write_fd) == (0, 1):
+        read_fd, write_fd = _hide_standard_streams()
     jail = json.loads(sys.argv[3]) if len(sys.argv) > 3 else None  # noqa: PLR2004 - see above
     # Programs that a cell may start must not hold the wire open.
     os.set_inheritable(read_fd, False)
     os.set_inheritable(write_fd, False)
     sys.argv[:] = sys.orig_argv[:] = [""]
-    if jail is not None:
+    if jail is not None and jail["lifeline"] >= 0:
         _hold_lifeline(jail["lifeline"])
     link = Link(read_fd, write_fd)
     try:
@@ -455,6 +457,20 @@ def main(open_session: Callable[..., Any] = open_process) -> None:
     except (GoneError, OSError):
         pass
     os._exit(0)
+
+
+def _hide_standard_streams() -> tuple[int, int]:
+    """Move the wire to descriptors of its own, so that nothing that is printed reaches it."""
+    moved = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1):
+        os.dup2(null, fd)
+    if os.name == "nt":
+        import msvcrt  # noqa: PLC0415 - Windows only
+
+        for fd in moved:
+            msvcrt.setmode(fd, os.O_BINARY)  # type: ignore[attr-defined,unused-ignore]
+    return moved
 
 
 def _hold_lifeline(fd: int) -> None:

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from langchain_replm.errors import ConfigurationError, SandboxError
+from langchain_replm.sandbox import _job
 from langchain_replm.sandbox._child import ProcessTransport, start_worker
 from langchain_replm.sandbox._monty_source import MODULES
+from langchain_replm.sandbox._streams import start_streams
 from langchain_replm.sandbox.base import (
     GUARANTEES,
     Guarantee,
@@ -26,6 +28,8 @@ from langchain_replm.sandbox.base import (
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+
+    from langchain_replm.sandbox.base import Transport
 
 WORKER: Final = Path(__file__).with_name("_monty_worker.py")
 
@@ -108,24 +112,34 @@ class MontySandbox(Sandbox):
 
     def guarantees(self) -> Mapping[Guarantee, str | None]:
         """What holds here: what Monty's Python cannot express, and the limits of the process."""
-        has_limits = os.name == "posix"
         found: dict[Guarantee, str | None] = dict.fromkeys(GUARANTEES, INTERPRETER)
         found["memory_cap"] = f"pydantic-monty: {self.memory_bytes:,} bytes"
-        found["cpu_cap"] = "RLIMIT_CPU" if has_limits else None
-        found["real_timeout"] = "SIGKILL" if has_limits else None
+        is_posix = os.name == "posix"
+        found["cpu_cap"] = "RLIMIT_CPU" if is_posix else _job.GUARANTEES["cpu_cap"]
+        found["real_timeout"] = "SIGKILL" if is_posix else _job.GUARANTEES["real_timeout"]
         return found
 
-    def open(self) -> MontyTransport:
+    def open(self) -> Transport:
         """Start a worker.
 
         Raises:
             SandboxError: It could not be started, or a required guarantee is missing.
         """
-        if os.name != "posix" or not sys.executable:
-            msg = "sandbox mode 'monty' needs a POSIX system and a Python that can be started."
+        if not sys.executable:
+            msg = "This Python does not know its own executable, so no worker can be started."
             raise SandboxError(msg)
         refuse_missing(self, self.require)
-        return start_worker(self._command, MontyTransport)
+        if os.name == "posix":
+            return start_worker(self._command, MontyTransport)
+        return start_streams(
+            self._command,
+            lambda process: _job.confine(
+                process,
+                memory_bytes=2 * self.memory_bytes + EXTRA_BYTES,
+                cpu_seconds=self.cpu_seconds,
+                processes=2,  # ours and Monty's
+            ),
+        )
 
     def _command(self, read_fd: int, write_fd: int, lifeline: int) -> list[str]:
         config = {

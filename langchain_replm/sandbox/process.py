@@ -14,13 +14,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from langchain_replm.errors import ConfigurationError, SandboxError
+from langchain_replm.sandbox import _job
 from langchain_replm.sandbox._child import ProcessTransport, start_worker
+from langchain_replm.sandbox._memory import WatchedTransport
 from langchain_replm.sandbox._policy import ALLOWED_MODULES
 from langchain_replm.sandbox._probe import PROBES
-from langchain_replm.sandbox.base import GUARANTEES, Guarantee, Sandbox, check_required
+from langchain_replm.sandbox._streams import start_streams
+from langchain_replm.sandbox.base import (
+    GUARANTEES,
+    Guarantee,
+    Sandbox,
+    Transport,
+    check_required,
+    refuse_missing,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
+
+    from langchain_replm.sandbox._child import Child
 
 WORKER: Final = Path(__file__).with_name("_worker.py")
 JAIL: Final = Path(__file__).with_name("_jail.py")
@@ -33,6 +45,12 @@ JAIL_LAYERS: Final = (
     "landlock",
     "sealed",
     "seccomp",
+)
+
+NO_WALL_ON_WINDOWS: Final = (
+    "a process cannot keep files and the network from its cells on Windows. Use mode 'monty', "
+    "DeepAgentsSandbox, or WSL 2, where all modes work; or, for model code that you trust with all "
+    "that your user may do, ProcessSandbox(isolation='process')."
 )
 
 PRELOADED: Final = (
@@ -126,25 +144,42 @@ class ProcessSandbox(Sandbox):
     def guarantees(self) -> Mapping[Guarantee, str | None]:
         """What is guaranteed on this machine, and by which layer; the first call takes 50 ms."""
         found: dict[Guarantee, str | None] = dict.fromkeys(GUARANTEES)
-        if os.name == "posix":
-            found.update(self._report()["guarantees"])
-            found["real_timeout"] = REAL_TIMEOUT
+        if os.name != "posix":
+            found.update(_job.GUARANTEES)
+            return found
+        found.update(self._report()["guarantees"])
+        found["real_timeout"] = REAL_TIMEOUT
         return found
 
-    def open(self) -> ProcessTransport:
+    def open(self) -> Transport:
         """Start a worker.
 
         Raises:
             SandboxError: The worker could not be started, or a required guarantee is missing.
         """
-        if os.name != "posix":
-            msg = f"sandbox mode {self.mode!r} needs a POSIX system; use 'docker' or 'monty' here."
-            raise SandboxError(msg)
         if not sys.executable:
             msg = "This Python does not know its own executable, so no worker can be started."
             raise SandboxError(msg)
+        if os.name != "posix":
+            return self._open_on_windows()
         self._check_guarantees()
-        return start_worker(self._command, ProcessTransport)
+        return start_worker(self._command, self._transport)
+
+    def _open_on_windows(self) -> Transport:
+        if self.isolation == "jail":
+            msg = f"sandbox mode {self.mode!r}: {NO_WALL_ON_WINDOWS}"
+            raise SandboxError(msg)
+        refuse_missing(self, self.require)
+        limits = {"memory_bytes": self.memory_bytes, "cpu_seconds": self.cpu_seconds}
+        return start_streams(
+            lambda *_: [*self._python(), str(WORKER), "0", "1"],
+            lambda process: _job.confine(process, **limits),
+        )
+
+    def _transport(self, child: Child) -> ProcessTransport:
+        # macOS keeps no limit of address space.
+        is_watched = sys.platform == "darwin"
+        return WatchedTransport(child, self.memory_bytes) if is_watched else ProcessTransport(child)
 
     def _command(self, read_fd: int, write_fd: int, lifeline: int) -> list[str]:
         wire = (str(read_fd), str(write_fd))

@@ -22,7 +22,11 @@ from tests.openai_server import OpenAIServer, Reply, Request
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
-PAGES = [ROOT / "README.md", *sorted((ROOT / "cookbook").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "cookbook").glob("*.md")),
+    *sorted((ROOT / "docs" / "guides").glob("*.md")),
+]
 ALLOW_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 

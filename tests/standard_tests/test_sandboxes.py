@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
+from langchain_replm.sandbox.deepagents import DeepAgentsSandbox
+from langchain_replm.sandbox.docker import DockerSandbox
 from langchain_replm.sandbox.local import LocalSandbox
 from langchain_replm.sandbox.monty import MontySandbox
 from langchain_replm.sandbox.process import ProcessSandbox
 from langchain_replm.testing import SandboxStandardTests
+from tests.backends import ShellBackend
+from tests.container_engine import PYTHON, find_engine
 
 pytestmark = pytest.mark.usefixtures("nothing_left_behind")
 
@@ -36,3 +42,28 @@ class TestMonty(SandboxStandardTests):
 
     def make_sandbox(self) -> MontySandbox:
         return MontySandbox()
+
+
+class TestDeepAgents(SandboxStandardTests):
+    """An interrupt by command may come later than a cell is given, so there is none."""
+
+    supports_interrupt = False
+
+    def make_sandbox(self) -> DeepAgentsSandbox:
+        return DeepAgentsSandbox(ShellBackend(), python=sys.executable)
+
+
+@pytest.mark.timeout(600)  # the first test may install an engine
+class TestDocker(SandboxStandardTests):
+    def make_sandbox(self) -> DockerSandbox:
+        engine, _ = find_engine()
+        assert engine is not None
+        return DockerSandbox(engine.image, engine=engine.command, python=PYTHON)
+
+    @pytest.fixture(autouse=True)
+    def _engine(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        engine, reason = find_engine()
+        if engine is None:
+            pytest.skip(f"no container engine can run here: {reason}")
+        for name, value in engine.environment.items():
+            monkeypatch.setenv(name, value)
