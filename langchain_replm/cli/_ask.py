@@ -5,19 +5,19 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from langchain_replm.cli import INTERRUPTED, LIMIT, OK
 from langchain_replm.cli._inputs import read_context
 from langchain_replm.cli._parser import config_fields
-from langchain_replm.cli._progress import Progress
 from langchain_replm.cli._terminal import put, say
 from langchain_replm.cli._texts import summary
 from langchain_replm.config import RLMConfig
 from langchain_replm.context_store import MemoryContextStore, check_context, make_handle
 from langchain_replm.errors import ConfigurationError, LimitExceededError
+from langchain_replm.progress import open_progress
 from langchain_replm.runnable import RLM
 from langchain_replm.state import OPTIONS_KEY, RunOptions
 from langchain_replm.trajectory_file import TrajectoryFile, read_entries
@@ -44,24 +44,23 @@ def run(options: argparse.Namespace) -> int:
     sub = None if options.sub is None else find_model(options.sub, "--sub")
     context = read_context(options.paths)
     kept = Kept(options.trajectory)
-    progress = Progress(quiet=options.quiet)
+    watching = nullcontext() if options.quiet else open_progress()
     with _checkpointer(options.resume) as saver:
         rlm = RLM(
             root, sub_model=sub, config=config, trajectory_file=kept, checkpointer=saver,
             context_store=MemoryContextStore(),
         )  # fmt: skip
         given, run_config = _task(rlm, options, context)
-        run_config["configurable"][OPTIONS_KEY] = RunOptions(on_event=progress)
+        # A run that is kept is kept step by step: LangGraph would be a few steps behind.
+        how = {"durability": "sync"} if options.resume else {}
         try:
-            # A run that is kept is kept step by step: LangGraph would be a few steps behind.
-            rlm.invoke(given, run_config, **({"durability": "sync"} if options.resume else {}))
+            with watching as view:
+                run_config["configurable"][OPTIONS_KEY] = RunOptions(on_event=view)
+                rlm.invoke(given, run_config, **how)
         except LimitExceededError:
             pass  # what was found is told below
         except KeyboardInterrupt:
-            progress.close()
             return _tell_interrupted(kept.recorded(), options)
-        finally:
-            progress.close()
     recorded = kept.recorded()
     assert recorded is not None  # noqa: S101 - a run that ended has told its end
     _tell(recorded, options, recorded.response.answer)
@@ -163,10 +162,8 @@ def _tell(recorded: RecordedRun, options: argparse.Namespace, answer: str) -> No
         recorded.to_html(options.html)
     put(response.to_json() if options.json else answer)
     sys.stdout.flush()
-    if not options.quiet:
-        say(summary(recorded))
-        if options.html:
-            say(f"report: {options.html}")
+    if options.html and not options.quiet:
+        say(f"report: {options.html}")
 
 
 def _tell_interrupted(recorded: RecordedRun | None, options: argparse.Namespace) -> int:
@@ -177,6 +174,7 @@ def _tell_interrupted(recorded: RecordedRun | None, options: argparse.Namespace)
     steps = recorded.response.trajectory
     last = next((step.reply for step in reversed(steps) if step.reply), "")
     _tell(recorded, options, last)
+    say(summary(recorded))
     say("interrupted: this is what the root model said last, not an answer")
     if options.resume:
         say("ask the same again to go on")

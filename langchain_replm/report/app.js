@@ -33,6 +33,13 @@ function verdict(run, tree) {
     make("h2", {}, "Question"), block(run.query || "(not recorded)", "question"),
     make("h2", {}, "Answer"), answer, why, figures(run));
   if (source) section.append(origin(run, source));
+  if (run.cost === null) {
+    const without = (run.unpriced_models || []).join(", ");
+    section.append(make("p", { class: "hint" }, shown(without
+      ? `The cost is unknown: there is no price, or no count of tokens, for ${without}.`
+      : "The cost is unknown: the run was not told the prices of its models.")));
+  }
+  for (const note of run.notes || []) section.append(make("p", { class: "hint" }, shown(`Note: ${note}.`)));
   if ((run.sandbox_missing || []).length) {
     section.append(make("p", { class: "hint" }, shown(`Not guaranteed by the sandbox on that machine: ${run.sandbox_missing.join(", ")}.`)));
   }

@@ -72,7 +72,10 @@ async def close_clients(value: Any) -> None:
 
 @pytest.mark.usefixtures("openai_environment")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_block_of_a_page_runs(page: Path) -> None:
+def test_every_block_of_a_page_runs(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # for files that a page writes
     blocks = [code for _, code in BLOCK.findall(page.read_text())]
     assert blocks
     run_blocks(blocks, page.name)
