@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from langchain_replm._context_chunks import DirectoryContextStore
+    from langchain_replm.chat_model import RLMChatModel
     from langchain_replm.config import ModelPrice, RLMConfig
     from langchain_replm.context_store import ContextStore, MemoryContextStore
     from langchain_replm.errors import (
@@ -35,6 +36,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ModelPrice": "config",
     "RLM": "runnable",
+    "RLMChatModel": "chat_model",
     "RLMConfig": "config",
     "RLMEvent": "events",
     "RLMGraph": "graph",
@@ -75,6 +77,7 @@ __all__ = [
     "MemoryContextStore",
     "MemoryJournal",
     "ModelPrice",
+    "RLMChatModel",
     "RLMConfig",
     "RLMError",
     "RLMEvent",

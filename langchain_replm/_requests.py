@@ -12,6 +12,7 @@ from langgraph.errors import GraphBubbleUp
 
 from langchain_replm._prices import cost_usd, most_spent, name_of, price_of
 from langchain_replm._subcalls import CallOutcome, CallRequest, no_room
+from langchain_replm._tool_calls import CALL_FUNCTIONS
 from langchain_replm._tools import functions
 from langchain_replm._tracing import call_config
 from langchain_replm.budget import NOTHING, Spend
@@ -46,6 +47,11 @@ def root_kwargs(config: RLMConfig) -> dict[str, Any]:
         max_tokens=config.root_max_tokens,
         reasoning_effort=config.reasoning_effort,
     )
+
+
+def root_call_kwargs(scope: RunScope) -> dict[str, Any]:
+    """What is sent with the root calls of a run: its sampling, and what this call asks for."""
+    return root_kwargs(scope.settings.config) | dict(scope.options.root_kwargs)
 
 
 def sub_kwargs(config: RLMConfig) -> dict[str, Any]:
@@ -101,8 +107,10 @@ class RootCall:
         self._effect = effect
         config = scope.settings.config
         self.model = root_model(scope)
-        self.kwargs = root_kwargs(config)
+        self.kwargs = root_call_kwargs(scope)
         self.config = call_config(effect.purpose, iteration=effect.iteration, depth=scope.depth)
+        if scope.options.shows_tokens:
+            self.config["tags"] = [tag for tag in self.config["tags"] if tag != "nostream"]
         self._price = price_of(config, name_of(self.model))
         self.most = self._most()
         if scope.depth == 0 and not effect.closing:
@@ -294,7 +302,10 @@ def setup_maker(scope: RunScope, handle: ContextHandle) -> Callable[[], tuple[Se
         context = scope.find_context(handle)
         setup = Setup(
             policy=policy_data(settings.sandbox.policy),
-            functions=tuple(functions(settings.tools, sub_calls=settings.config.enable_sub_calls)),
+            functions=(
+                *functions(settings.tools, sub_calls=settings.config.enable_sub_calls),
+                *(CALL_FUNCTIONS if scope.options.ends_with_tool_calls else ()),
+            ),
             context=context.value,
             context_metadata=context.metadata,
         )

@@ -136,7 +136,8 @@ class RLMConfig(BaseModel):
 
     direct_below_chars: int = Field(default=0, ge=0)
     """A context shorter than this goes to the root model in one call, without a REPL, unless there
-    are tools: on short inputs the plain model is better and cheaper. 0: never."""
+    are tools: on short inputs the plain model is better and cheaper. 0: never.
+    `RLMChatModel` takes 100,000 where nothing is said here."""
 
     hold_first_answer: bool = True
     """Hold an answer given before any look at a context longer than its preview, once."""

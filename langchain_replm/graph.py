@@ -367,6 +367,8 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
         if scope.journal is not None and scope.parent is None:
             scope.journal.begin(scope.run_id)
         fresh = _fresh_state(query, handle)
+        if scope.options.past:
+            fresh["trajectory"] = [None, *scope.options.past]
         return fresh | {"run_id": scope.run_id, "sandbox_missing": missing}
 
     def _leave(self, scope: RunScope, config: RunnableConfig | None) -> None:

@@ -271,7 +271,12 @@ def shortened(text: str, most_chars: int) -> str:
 
 
 def messages_for(
-    system: str, first: str, past: Iterable[Iteration], summary: Summary | None = None
+    system: str,
+    first: str,
+    past: Iterable[Iteration],
+    summary: Summary | None = None,
+    *,
+    attachments: Sequence[dict[str, Any]] = (),
 ) -> list[BaseMessage]:
     """The conversation of the root model, made anew from the record of the run.
 
@@ -283,13 +288,16 @@ def messages_for(
         first: The first message, with the query.
         past: The finished iterations.
         summary: Stands for the turns that it sums up; the last one in `past` when None.
+        attachments: Content blocks that stand with the query.
     """
     steps = list(past)
     notes = summary or next((step.summary for step in reversed(steps) if step.summary), None)
     if notes is not None:
         first = f"{first}\n\n{_told_notes(notes)}"
         steps = [step for step in steps if step.number > notes.through]
-    messages: list[BaseMessage] = [SystemMessage(system), HumanMessage(first)]
+    blocks: list[str | dict[str, Any]] = [{"type": "text", "text": first}, *attachments]
+    asked = HumanMessage(blocks if attachments else first)
+    messages: list[BaseMessage] = [SystemMessage(system), asked]
     for step in steps:
         if step.error is None:
             messages.append(AIMessage(shortened(step.reply, SHOWN_REPLY_CHARS) or "(no text)"))

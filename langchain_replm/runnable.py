@@ -11,6 +11,7 @@ from langgraph.types import Command
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from langchain_replm._models import chat_model_from_client
+from langchain_replm._rlm_tool import make_tool
 from langchain_replm.config import RLMConfig
 from langchain_replm.errors import AnswerValidationError, ConfigurationError, LimitExceededError
 from langchain_replm.events import RLMEvent, StreamChunk
@@ -22,6 +23,7 @@ from langchain_replm.types import RLMResponse
 
 if TYPE_CHECKING:
     from langchain_core.runnables.graph import Graph
+    from langchain_core.tools import BaseTool
     from openai import AsyncOpenAI, OpenAI
 
 
@@ -182,6 +184,32 @@ class RLM(RLMParameters, RunnableSerializable[RLMInput, RLMResponse]):
         """`invoke`, awaitable."""
         state: Any = await self.graph.ainvoke(_checked(input), config, **kwargs)
         return self._finish(state)
+
+    def as_tool(  # type: ignore[override]  # LangChain's own makes a tool of any schema
+        self,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        context: Any = None,
+    ) -> BaseTool:
+        r"""A tool for agents that answers questions about a long text; its artifact: the response.
+
+        Args:
+            name: Name of the tool, `"ask_long_text"` when None.
+            description: What the agent is told about it.
+            context: The text or texts that it reads; when None, the agent passes the text.
+
+        Example:
+            ```python
+            from langchain_replm import RLM
+            from langchain_replm.testing import ScriptedChatModel
+
+            rlm = RLM(ScriptedChatModel(replies=["```repl\nFINAL(context.count('heron'))\n```"]))
+            ask = rlm.as_tool(name="ask_book", context="heron, stork, heron")
+            assert ask.invoke({"query": "How many herons?"}) == "2"
+            ```
+        """
+        return make_tool(self, context, name=name, description=description)
 
     def generate(
         self,

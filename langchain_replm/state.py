@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from langchain_replm._lanes import Lanes
     from langchain_replm._recorded import RunJournal
     from langchain_replm._subcalls import SubCallCache
+    from langchain_replm._tool_calls import TurnFormat
     from langchain_replm._typed import AnswerFormat
     from langchain_replm.budget import Budget
     from langchain_replm.config import RLMConfig
@@ -101,8 +102,9 @@ def record_steps(steps: list[dict[str, Any]], writes: Sequence[Any]) -> list[dic
     """What writes make of a trajectory.
 
     Iterations are appended; one with a number that is there replaces that one (somebody has edited
-    it); None starts anew. Writes are checkpointed one by one and folded when they are read: a
-    channel that is written whole at every superstep grows with the square of the run.
+    it); None starts anew, also as the first item of a list. Writes are checkpointed one by one and
+    folded when they are read: a channel that is written whole at every superstep grows with the
+    square of the run.
 
     Raises:
         RLMError: A write is no list of iterations; the checkpoint was damaged.
@@ -112,6 +114,8 @@ def record_steps(steps: list[dict[str, Any]], writes: Sequence[Any]) -> list[dic
         if write is None:
             steps = []
             continue
+        if isinstance(write, list) and write[:1] == [None]:
+            steps, write = [], write[1:]  # noqa: PLW2901 - a run that goes on with another one
         if not isinstance(write, list) or not all(isinstance(step, dict) for step in write):
             msg = f"A write to the trajectory is no list of iterations: {str(write)[:80]!r}"
             raise RLMError(msg)
@@ -231,6 +235,15 @@ class RunOptions:
     """Set for a child run: its budget, cache, lanes and listeners are those of the parent."""
     path: str = ""
     """Set for a child run: the journal key of the call that it answers."""
+    # Of a run inside a conversation:
+    in_conversation: bool = False
+    shows_tokens: bool = False  # a parent graph's "messages" may show those of the root model
+    answer_format: TurnFormat | None = None
+    instructions: str = ""
+    attachments: Sequence[dict[str, Any]] = ()  # content blocks: images, files
+    past: Sequence[dict[str, Any]] = ()  # the iterations of the run that this one goes on with
+    root_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    ends_with_tool_calls: bool = False
 
 
 @dataclass(kw_only=True)
@@ -270,14 +283,17 @@ class RunScope:
         return self if self.parent is None else self.parent.root
 
     @property
-    def answer_format(self) -> AnswerFormat | None:
+    def answer_format(self) -> AnswerFormat | TurnFormat | None:
         """What the answer of this run must be; children answer in text."""
-        return self.settings.response_format if self.depth == 0 else None
+        if self.depth > 0:
+            return None
+        return self.options.answer_format or self.settings.response_format
 
     def is_direct(self, context: ContextHandle) -> bool:
         """Whether this run is one call over the whole context, without a REPL."""
         short = context["chars"] < self.settings.config.direct_below_chars
-        return short and self.depth == 0 and not self.settings.tools
+        plain = not self.settings.tools and not self.options.in_conversation
+        return short and self.depth == 0 and plain
 
     def find_context(self, handle: ContextHandle) -> StoredContext:
         """The context of a handle.

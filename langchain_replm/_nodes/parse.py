@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_replm._guards import shown_whole
@@ -25,6 +26,8 @@ def parse(state: RLMState, scope: RunScope) -> dict[str, Any]:
     if turn.direct:
         return {"turn": turn.model_copy(update=_direct(turn.reply)).model_dump()}
     parsed = parse_reply(turn.reply, truncated=turn.truncated)
+    if _begins_with_answer(turn.reply, parsed) and any(s.cells for s in read_trajectory(state)):
+        parsed = replace(parsed, cells=())
     update: dict[str, Any] = {
         "code": parsed.cells,
         "final": parsed.final and FinalText(kind=parsed.final.kind, text=parsed.final.text),
@@ -69,6 +72,15 @@ def _held(state: RLMState, parsed: ParsedReply, scope: RunScope) -> str | None:
     if config.hold_first_answer and _answers_unseen(state, parsed):
         return "hold_first_answer"
     return None
+
+
+def _begins_with_answer(reply: str, parsed: ParsedReply) -> bool:
+    """The answer stands before everything else; cells after it are not waited for.
+
+    A stream has told the answer by then. Only where cells have run before: else it is a guess.
+    """
+    is_text = parsed.final is not None and parsed.final.kind == "text"
+    return is_text and bool(parsed.cells) and reply.lstrip().startswith("FINAL(")
 
 
 def _is_plain_answer(parsed: ParsedReply) -> bool:

@@ -51,7 +51,7 @@ def root_generate(state: RLMState, scope: RunScope) -> Flow:
     past = read_trajectory(state)
     closing = state.get("limit") is not None
     number = 1 + len(past)
-    most = scope.settings.config.max_iterations
+    most = scope.settings.config.max_iterations + len(scope.options.past)
     title = "Closing request" if closing else f"Iteration {number} of at most {most}"
     detail = {
         "closing": closing,
@@ -63,7 +63,8 @@ def root_generate(state: RLMState, scope: RunScope) -> Flow:
     direct = scope.is_direct(state["context_handle"])
     begin = yield from _beginning(state, scope, direct=direct)
     summary = None if direct else (yield from sum_up(state, past, scope, begin))
-    messages = messages_for(*begin, past, summary)
+    attached = scope.options.attachments
+    messages = messages_for(*begin, past, summary, attachments=attached)
     got: RootReply = yield CallRootModel(messages, iteration=number, closing=closing)
     update: dict[str, Any] = {}
     if got.refused and not closing and _may_close(scope, past, got.refused):
@@ -118,7 +119,7 @@ def _schema(scope: RunScope) -> str | None:
 def render_system_prompt(scope: RunScope) -> str:
     """The system prompt of this run; the only place where it is put together."""
     settings = scope.settings
-    return system_prompt(
+    text = system_prompt(
         settings.config,
         sandbox=settings.sandbox.describe(),
         depth=scope.depth,
@@ -127,6 +128,8 @@ def render_system_prompt(scope: RunScope) -> str:
         tools=[(tool_signature(tool), tool.description) for tool in settings.tools],
         schema=_schema(scope),
     )
+    told = scope.options.instructions
+    return f"{text}\n\n{told}" if told else text
 
 
 def _give_up_if_hopeless(past: list[Iteration], got: RootReply, scope: RunScope) -> None:

@@ -125,9 +125,14 @@ def _failures(past: list[Iteration]) -> int:
 
 def _limit_met(turn: Turn, scope: RunScope) -> StopReason | None:
     met = scope.budget.limit_met()
-    if met is None and turn.number >= scope.settings.config.max_iterations:
+    if met is None and turn.number >= _most_iterations(scope):
         return "max_iterations"
     return met
+
+
+def _most_iterations(scope: RunScope) -> int:
+    """The number of the last reply; a run that goes on has all its replies again."""
+    return scope.settings.config.max_iterations + len(scope.options.past)
 
 
 def _observation(turn: Turn, verdict: Verdict | None, scope: RunScope) -> str:
@@ -157,7 +162,7 @@ def _join(*parts: str) -> str:
 def _budget_line(turn: Turn, scope: RunScope) -> str:
     config, budget = scope.settings.config, scope.budget
     return budget_line(
-        iterations_left=config.max_iterations - turn.number,
+        iterations_left=_most_iterations(scope) - turn.number,
         sub_calls_left=budget.sub_calls_left if config.enable_sub_calls else None,
         tool_calls_left=budget.tool_calls_left if scope.settings.tools else None,
         budget=budget,

@@ -131,7 +131,17 @@ class Function:
     """One function that cells may call. Aliases are functions of the same kind."""
 
     name: str
-    kind: Literal["llm_query", "llm_query_batch", "llm_map", "rlm_query", "rlm_query_batch", "tool"]
+    kind: Literal[
+        "llm_query",
+        "llm_query_batch",
+        "llm_map",
+        "rlm_query",
+        "rlm_query_batch",
+        "tool",
+        "tool_call",
+        "tool_calls",
+    ]
+    """Functions of the kinds "tool_call" and "tool_calls" end the cell; the host is not asked."""
     doc: str = ""
     parameters: tuple[Parameter, ...] = ()
 
@@ -396,6 +406,7 @@ class Session:
         self._kinds = {
             function.name: _ITEM_KINDS.get(function.kind, function.kind)
             for function in setup.functions
+            if function.kind not in {"tool_call", "tool_calls"}
         }
         return self._setup_frames(setup)
 

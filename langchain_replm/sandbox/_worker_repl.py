@@ -399,6 +399,8 @@ class Repl:
             "rlm_query": self._rlm_query,
             "rlm_query_batch": self._rlm_query_batch,
             "tool": self._tool,
+            "tool_call": self._tool_call,
+            "tool_calls": self._tool_calls,
         }[spec["kind"]]
         function = _as_own(maker(spec["name"], spec))
         function.__name__ = function.__qualname__ = spec["name"]
@@ -548,6 +550,22 @@ class Repl:
         exec(compile(source, __file__, "exec"), scope)  # noqa: S102 - names were checked above
         function: Callable[..., Any] = scope[name]
         return function
+
+    def _tool_call(self, _name: str, _spec: dict[str, Any]) -> Callable[..., Any]:
+        def TOOL_CALL(name: str, /, **arguments: object) -> None:  # noqa: N802 - as `FINAL`
+            """End the cell and the turn: ask the application to run one of its tools."""
+            self._accept({"TOOL_CALLS": [[name, arguments]]})
+            self._leave()
+
+        return TOOL_CALL
+
+    def _tool_calls(self, _name: str, _spec: dict[str, Any]) -> Callable[..., Any]:
+        def TOOL_CALLS(calls: Sequence[Any]) -> None:  # noqa: N802 - as `FINAL`
+            """End the cell and the turn: ask the application to run several of its tools."""
+            self._accept({"TOOL_CALLS": [[name, arguments] for name, arguments in calls]})
+            self._leave()
+
+        return TOOL_CALLS
 
     # Imports and builtins.
 
