@@ -23,7 +23,7 @@ logger = logging.getLogger("langchain_replm")
 
 _OF_A_REPLY = (
     "number", "closing", "reply", "model", "usage", "error", "started_seconds", "elapsed_seconds",
-    "cost_usd", "direct",
+    "cost_usd", "direct", "summary",
 )  # fmt: skip
 _OF_THE_END = ("answer", "stop_reason", "variables", "elapsed_seconds", "structured_response")
 

@@ -15,6 +15,7 @@ function spentOn(record, into = { input: 0, output: 0, cost: 0, priced: false, c
   };
   if (record.cells) {
     add(record.usage, record.cost_usd);
+    if (record.summary) add(record.summary.usage, record.summary.cost_usd);
     for (const item of itemsOf(record)) spentOn(item, into);
   } else {
     // A call of a child run carries the sums of the child.
@@ -109,7 +110,7 @@ class Tree {
   /** Every text of a node that a person may look for. */
   static texts(node) {
     const r = node.record;
-    if (node.kind === "step") return { reply: r.reply, observation: r.observation, error: r.error };
+    if (node.kind === "step") return { reply: r.reply, notes: r.summary?.text, observation: r.observation, error: r.error };
     if (node.kind === "cell") {
       return { code: r.code, output: r.output_head + r.output_tail, error: r.error, answer: r.answer?.text };
     }

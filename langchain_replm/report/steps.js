@@ -59,6 +59,7 @@ class Steps {
       make("span", { class: "badges" },
         answers && badge("answer", "good"),
         record.error && badge("no reply", "bad"),
+        record.held && badge("answer held"),
         bad > 0 && badge(plural(bad, "cell error"), "bad"),
         items.length > 0 && badge(plural(items.length, "call")),
         failed > 0 && badge(`${count(failed)} failed`, "bad")),
@@ -83,6 +84,8 @@ class Steps {
     parts.push(make("p", { class: "hint" }, shown(
       `${record.model || "Root model"}: thought for ${seconds(record.elapsed_seconds || 0)}; ${own}${price}. `
       + `With its calls: ${spentLine(spent)}.`)));
+    if (record.summary) parts.push(this.notes(record.summary));
+    if (record.held) parts.push(make("p", { class: "hint" }, shown(`The answer of this reply was not taken (guard ${record.held}); what the model was told is below.`)));
     if (record.error) parts.push(titled("The root call failed", block(record.error, "error")));
     for (const part of proseAndCells(node)) {
       if (typeof part === "string") parts.push(titled("The model says", block(part.trim(), "prose")));
@@ -96,6 +99,13 @@ class Steps {
       parts.push(fold("minor", ["The reply as it was written"], () => block(record.reply, "prose")));
     }
     return parts;
+  }
+
+  notes(summary) {
+    const spent = { input: summary.usage?.input_tokens || 0, output: summary.usage?.output_tokens || 0,
+      cost: summary.cost_usd || 0, priced: summary.cost_usd !== null && summary.cost_usd !== undefined };
+    const title = `Before this reply the root model made notes of the iterations up to ${summary.through}, to be shown instead of them`;
+    return fold("minor", [title, make("span", { class: "spent" }, spentLine(spent))], () => block(summary.text, "prose"));
   }
 
   cell(node) {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from langchain_replm import RLM, RLMConfig
@@ -10,7 +12,7 @@ from langchain_replm.types import RLMResponse, ended_seconds
 from tests.scenarios import cell
 
 
-def a_run(colour: str = "sync") -> RLMResponse:
+def a_run(path: Path | None = None, *, colour: str = "sync") -> RLMResponse:
     import asyncio
 
     root = ScriptedChatModel(
@@ -22,7 +24,10 @@ def a_run(colour: str = "sync") -> RLMResponse:
     )
     # The sub-model is the root of child runs, so it must write cells too.
     sub = ScriptedChatModel(respond=lambda messages: cell("FINAL(len(context))"))
-    rlm = RLM(root, sub_model=sub, config=RLMConfig(max_recursion_depth=2))
+    config = RLMConfig(
+        max_recursion_depth=2, cost_per_input_token=0.001, cost_per_output_token=0.01
+    )
+    rlm = RLM(root, sub_model=sub, config=config, trajectory_file=path)
     if colour == "async":
         return asyncio.run(rlm.agenerate("How long?", "heron " * 100))
     return rlm.generate("How long?", "heron " * 100)
@@ -30,7 +35,7 @@ def a_run(colour: str = "sync") -> RLMResponse:
 
 @pytest.mark.parametrize("colour", ["sync", "async"])
 def test_the_times_of_a_record_lie_in_each_other(colour: str) -> None:
-    response = a_run(colour)
+    response = a_run(colour=colour)
     assert response.query == "How long?"
     assert response.context is not None
     assert (response.context.kind, response.context.chars) == ("str", 600)

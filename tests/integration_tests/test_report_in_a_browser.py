@@ -10,8 +10,17 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from langchain_replm import RLMResponse
-from langchain_replm.types import Answer, Cell, ContextSummary, HostCall, Iteration, SubCall
+from langchain_replm import RLMResponse, read_trajectories
+from langchain_replm.state import make_response
+from langchain_replm.types import (
+    Answer,
+    Cell,
+    ContextSummary,
+    HostCall,
+    Iteration,
+    SubCall,
+    Summary,
+)
 from tests.browser import FLAGS, find_browser
 from tests.integration_tests.test_report import a_run
 
@@ -170,6 +179,52 @@ def test_a_real_run_with_children_reads_from_end_to_end(opened: Any) -> None:
     page.is_clean()
 
 
+SUMS = """() => {
+    const sums = { input: 0, output: 0, cost: 0, calls: 0 };
+    for (const step of APP.tree.steps) {
+        const spent = spentOn(step.record);
+        for (const name of Object.keys(sums)) sums[name] += spent[name];
+    }
+    return sums;
+}"""
+
+
+def test_the_numbers_of_the_page_are_those_of_the_response(opened: Any, tmp_path: Path) -> None:
+    """Notes of older turns, children, failures: everything that has cost something is in a step."""
+    notes = Summary(text="what was found", through=1, model="root", cost_usd=0.25,
+                    usage={"input_tokens": 11, "output_tokens": 7, "total_tokens": 18})  # fmt: skip
+    real = a_run(tmp_path / "run.jsonl")
+    first, second, *rest = real.trajectory
+    response = make_response(
+        {
+            "trajectory": [step.model_dump() for step in
+                           (first, second.model_copy(update={"summary": notes}), *rest)],
+            "answer": real.answer, "stop_reason": real.stop_reason,
+        }
+    )  # fmt: skip
+    [recorded] = read_trajectories(tmp_path / "run.jsonl")
+    assert recorded.response == real
+    page = opened(response).ready()
+    sums = page.evaluate(SUMS)
+    assert sums["input"] == response.total_input_tokens == real.total_input_tokens + 11
+    assert sums["output"] == response.total_output_tokens == real.total_output_tokens + 7
+    assert sums["calls"] == response.sub_calls
+    assert sums["cost"] == pytest.approx(response.cost)
+    tables = page.locator(".tables table")
+    rows = dict(
+        row.split("\t", 1) for row in tables.nth(1).locator("tbody").inner_text().splitlines()
+    )
+    assert rows["Sum"].startswith(
+        f"{response.total_input_tokens:,}\t{response.total_output_tokens:,}\t$"
+    )
+    for name, usage in response.usage_by_model.items():
+        assert f"{name}\t{usage['input_tokens']:,}\t" in tables.nth(0).inner_text()
+    page.locator("details.step").nth(1).locator("summary").first.click()
+    expect(page.locator("details.step").nth(1)).to_contain_text(
+        "made notes of the iterations up to 1"
+    )
+
+
 # -- hostile text ----------------------------------------------------------------------------------
 
 ATTACKS = [
@@ -246,6 +301,7 @@ def hostile_response(bad: Hostile) -> RLMResponse:
             step(1, *every),
             step(2, cell(call(child), call(**failed), call()), cell(call(child))),
             step(3, error=bad(), reply=""),
+            step(3, held=bad(), summary=Summary(text=bad(), through=1)),
             step(4, cell(status="error", error=bad(), answer=Answer(text=bad()))),
         ),
     )
