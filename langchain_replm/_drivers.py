@@ -32,6 +32,7 @@ from langchain_replm._effects import (
     Interrupt,
     OpenSession,
     ReadContext,
+    Renew,
     Restart,
     RootReply,
     StartCalls,
@@ -266,10 +267,12 @@ class _Waiter(_Performer):
                 return outcomes
             case ReadContext(context):
                 return self.scope.read_context(context)
-            case OpenSession(context):
-                return self.scope.keeper.opening(setup_maker(self.scope, context)).result()
-            case Restart(context):
-                return self.scope.keeper.restarting(setup_maker(self.scope, context)).result()
+            case OpenSession(datum):
+                return self.scope.keeper.opening(setup_maker(self.scope, datum)).result()
+            case Renew(datum):
+                return self.scope.keeper.renewing(setup_maker(self.scope, datum)).result()
+            case Restart(datum):
+                return self.scope.keeper.restarting(setup_maker(self.scope, datum)).result()
             case Interrupt():
                 return self.scope.keeper.interrupt()
 
@@ -379,10 +382,12 @@ class _Awaiter(_Performer):
                 return outcomes
             case ReadContext(context):
                 return await _await(keeper.submit(self.scope.read_context, context))
-            case OpenSession(context):
-                return await _await(keeper.opening(setup_maker(self.scope, context)))
-            case Restart(context):
-                return await _await(keeper.restarting(setup_maker(self.scope, context)))
+            case OpenSession(datum):
+                return await _await(keeper.opening(setup_maker(self.scope, datum)))
+            case Renew(datum):
+                return await _await(keeper.renewing(setup_maker(self.scope, datum)))
+            case Restart(datum):
+                return await _await(keeper.restarting(setup_maker(self.scope, datum)))
             case Interrupt():
                 return keeper.interrupt()
 

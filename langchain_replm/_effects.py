@@ -8,6 +8,7 @@
 | `AwaitCalls` | at least one outcome of a started call |
 | `ReadContext` | `StoredContext`, the text itself |
 | `OpenSession` | `LiveSession`, the session of the run, opened on first use |
+| `Renew` | `LiveSession`, with another context in it |
 | `Restart` | `LiveSession`, always a fresh one |
 | `Interrupt` | whether the running cell was asked to stop |
 | `Emit` | nothing |
@@ -22,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from langchain_core.messages import AIMessage, BaseMessage
 
@@ -97,17 +98,40 @@ class ReadContext:
 
 
 @dataclass(frozen=True, slots=True)
+class Datum:
+    """What a REPL is about at one time: a context, and the questions before it."""
+
+    context: ContextHandle
+    history: tuple[Mapping[str, str], ...] | None = None
+    """None where a run has no past to have: without a checkpointer."""
+    room_chars: int = 0
+    """The longest context that the session will have."""
+
+    @property
+    def name(self) -> str:
+        """Equal for equal data."""
+        return f"{self.context['sha256']} {len(self.history or ())}"
+
+
+@dataclass(frozen=True, slots=True)
 class OpenSession:
     """The session of this run; the worker was started while the root model was thinking."""
 
-    context: ContextHandle
+    datum: Datum
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Put another context and history into the session; its variables stay."""
+
+    datum: Datum
 
 
 @dataclass(frozen=True, slots=True)
 class Restart:
     """End the worker, whatever it does, and start a fresh one."""
 
-    context: ContextHandle
+    datum: Datum
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +153,7 @@ Effect = (
     | AwaitCalls
     | ReadContext
     | OpenSession
+    | Renew
     | Restart
     | Interrupt
     | Emit

@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from langchain_core.messages.ai import UsageMetadata
     from langchain_core.runnables import Runnable, RunnableConfig
 
-    from langchain_replm._effects import CallRootModel, RootReply
+    from langchain_replm._effects import CallRootModel, Datum, RootReply
     from langchain_replm.config import RLMConfig
-    from langchain_replm.context_store import ContextHandle
     from langchain_replm.types import StopReason
 
 ERROR_CHARS = 500
@@ -292,14 +291,14 @@ class Call:
         )
 
 
-def setup_maker(scope: RunScope, handle: ContextHandle) -> Callable[[], tuple[Setup, WireLimits]]:
+def setup_maker(scope: RunScope, datum: Datum) -> Callable[[], tuple[Setup, WireLimits]]:
     """What a worker of this run is told. The context is fetched when a worker wants it."""
     settings = scope.settings
     shown = settings.config.metadata_prefix_chars
     limits = WireLimits(output_head_chars=shown, output_tail_chars=shown)
 
     def make() -> tuple[Setup, WireLimits]:
-        context = scope.find_context(handle)
+        context = scope.find_context(datum.context)
         setup = Setup(
             policy=policy_data(settings.sandbox.policy),
             functions=(
@@ -308,6 +307,8 @@ def setup_maker(scope: RunScope, handle: ContextHandle) -> Callable[[], tuple[Se
             ),
             context=context.value,
             context_metadata=context.metadata,
+            history=datum.history,
+            room_bytes=datum.room_chars,
         )
         return setup, limits
 

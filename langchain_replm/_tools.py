@@ -23,6 +23,7 @@ RESERVED_NAMES = frozenset(
         "answer",
         "context",
         "context_metadata",
+        "history",
         "llm_batch",
         "llm_map",
         "llm_query",

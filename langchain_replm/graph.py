@@ -24,6 +24,7 @@ from pydantic import TypeAdapter
 
 from langchain_replm._context_chunks import as_context_store, checkpoint_contexts
 from langchain_replm._drivers import Node
+from langchain_replm._effects import Datum
 from langchain_replm._lanes import Lanes
 from langchain_replm._models import resolve_chat_model
 from langchain_replm._nodes.parse import parse, wants_sandbox
@@ -360,7 +361,8 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
             scope.contexts.put(handle, context)
         scope.handle, scope.given = handle, context
         if not scope.is_direct(handle):
-            scope.keeper.opening(setup_maker(scope, handle))
+            history = None if scope.journal is None or scope.depth else ()
+            scope.keeper.opening(setup_maker(scope, Datum(handle, history, handle["chars"])))
         claims = self.settings.sandbox.guarantees()
         missing = [name for name, means in claims.items() if means is None]
         scope.run_id = scope.parent.run_id if scope.parent else str(uuid4())

@@ -206,6 +206,16 @@ def direct_message(
     return "\n\n".join(parts)
 
 
+def session_note(questions: int, variables: Iterable[str]) -> str:
+    """What the root model must know of the earlier questions of its session."""
+    names = ", ".join(f"`{name}`" for name in variables) or "none"
+    return (
+        f"This REPL has answered {questions:,} earlier question(s); `history` is a list of "
+        '{"query": ..., "answer": ...} of them, the oldest first. Variables that are still there: '
+        f"{names}. `context` is that of the query above."
+    )
+
+
 def describe_context(context: ContextHandle) -> str:
     """Type, size and a preview of the context; bounded, however many documents there are."""
     if context["kind"] == "str":

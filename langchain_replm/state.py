@@ -128,6 +128,17 @@ def record_steps(steps: list[dict[str, Any]], writes: Sequence[Any]) -> list[dic
     return steps
 
 
+def add_runs(runs: list[dict[str, Any]], writes: Sequence[Any]) -> list[dict[str, Any]]:
+    """What writes make of the session: finished runs in their order; None forgets them."""
+    runs = list(runs)
+    for write in writes:
+        if write is not None and not isinstance(write, list):
+            msg = f"A write to the session is no list of runs: {str(write)[:80]!r}"
+            raise RLMError(msg)
+        runs = [] if write is None else [*runs, *write]
+    return runs
+
+
 class RLMState(TypedDict, total=False):
     """Everything that the loop carries from node to node."""
 
@@ -139,6 +150,8 @@ class RLMState(TypedDict, total=False):
     """Query and handle again, under a name that goes out: a parent graph may use the others."""
     trajectory: Annotated[list[dict[str, Any]], DeltaChannel(record_steps)]
     """Finished iterations, as JSON data of `Iteration`."""
+    session: Annotated[list[dict[str, Any]], DeltaChannel(add_runs)]
+    """Earlier runs on the same thread, as JSON data of `PastRun`; their REPL is that of this."""
     turn: dict[str, Any] | None
     """The iteration in work, as JSON data of `Turn`."""
     variables: dict[str, str]
@@ -150,6 +163,19 @@ class RLMState(TypedDict, total=False):
     rejected: RejectedAnswer | None
     sandbox_missing: list[str]
     elapsed_seconds: float
+
+
+class PastRun(Record):
+    """A finished run of a session: what its REPL was about, and what was done there."""
+
+    query: str
+    context_handle: dict[str, Any]
+    answer: str
+    trajectory: tuple[Iteration, ...]
+
+    def said(self) -> dict[str, str]:
+        """What a cell of a later run finds in `history`."""
+        return {"query": self.query, "answer": self.answer}
 
 
 class FinalText(Record):
@@ -350,6 +376,26 @@ def read_trajectory(state: Mapping[str, Any]) -> list[Iteration]:
     return _read(_ITERATIONS, state.get("trajectory") or [], "trajectory")
 
 
+def read_session(state: Mapping[str, Any]) -> list[PastRun]:
+    """The earlier runs of a state.
+
+    Raises:
+        RLMError: The state holds something else; it was damaged, or written by other code.
+    """
+    return _read(_RUNS, state.get("session") or [], "session")
+
+
+def variables_of(state: Mapping[str, Any], more: Sequence[Cell] = ()) -> dict[str, str]:
+    """The variables of the REPL; those of earlier runs are there when a run begins."""
+    variables = dict(state.get("variables") or {})
+    past = [] if variables else [step for run in read_session(state) for step in run.trajectory]
+    for cell in (*(cell for step in past for cell in step.cells), *more):
+        for name in cell.removed:
+            variables.pop(name, None)
+        variables |= cell.changed
+    return variables
+
+
 def read_turn(state: Mapping[str, Any]) -> Turn:
     """The iteration in work.
 
@@ -399,6 +445,7 @@ def make_response(
 
 _ITERATIONS = TypeAdapter(list[Iteration])
 _TURN = TypeAdapter(Turn)
+_RUNS = TypeAdapter(list[PastRun])
 
 
 def _read(adapter: TypeAdapter[T], data: object, name: str) -> T:

@@ -19,9 +19,10 @@ from langchain_replm.prompts import (
     direct_system_prompt,
     first_message,
     messages_for,
+    session_note,
     system_prompt,
 )
-from langchain_replm.state import Turn, read_trajectory
+from langchain_replm.state import Turn, read_session, read_trajectory, variables_of
 from langchain_replm.types import encodable
 
 if TYPE_CHECKING:
@@ -105,7 +106,12 @@ def _beginning(
     """The system prompt and the first message."""
     handle, query = state["context_handle"], state["query"]
     if not direct:
-        return render_system_prompt(scope), first_message(query, handle)
+        first = first_message(query, handle)
+        if runs := read_session(state):
+            # The trajectory is left out: the first message stays the same for the whole run.
+            names = variables_of({"session": state["session"]})
+            first = f"{first}\n\n{session_note(len(runs), names)}"
+        return render_system_prompt(scope), first
     stored: StoredContext = yield ReadContext(handle)
     return direct_system_prompt(_schema(scope)), direct_message(
         query, stored.items, stored.metadata

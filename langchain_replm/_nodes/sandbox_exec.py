@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 from langchain_replm._durable import asked
 from langchain_replm._effects import (
     AwaitCalls,
+    Datum,
     Emit,
     Exchange,
     Flow,
     Interrupt,
     OpenSession,
+    Renew,
     Restart,
     StartCalls,
     Worked,
@@ -26,15 +28,15 @@ from langchain_replm._recorded import CellKeys
 from langchain_replm._subcalls import Replay, SubCallDesk, wire_results
 from langchain_replm.errors import ProtocolError, SandboxError
 from langchain_replm.events import RLMEvent, call_detail, cell_detail, preview
+from langchain_replm.journal import journal_key
 from langchain_replm.sandbox._wire import CallRequested, CellFinished
-from langchain_replm.state import read_trajectory, read_turn
+from langchain_replm.state import read_session, read_trajectory, read_turn
 from langchain_replm.types import Answer, Cell
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from langchain_replm._subcalls import CallOutcome, CallRequest, OpenCall
-    from langchain_replm.context_store import ContextHandle
     from langchain_replm.events import EventType
     from langchain_replm.sandbox._lifecycle import LiveSession
     from langchain_replm.state import FinalText, RLMState, RunScope, Turn
@@ -62,8 +64,7 @@ def sandbox_exec(state: RLMState, scope: RunScope) -> Flow:
     turn = read_turn(state)
     detail = {"text": turn.reply, "cells": list(turn.code)}
     yield Emit(RLMEvent("code_generated", turn.number, preview(turn.reply), detail, scope.depth))
-    past = [cell for step in read_trajectory(state) for cell in step.cells]
-    runner = _Runner(scope, turn.number, past, state["context_handle"])
+    runner = _Runner(scope, turn.number, rebuilding(state, scope), datum_of(state, scope))
     yield from runner.open()
     for code in turn.code:
         yield from runner.run_cell(code)
@@ -74,30 +75,72 @@ def sandbox_exec(state: RLMState, scope: RunScope) -> Flow:
     return {"turn": turn.model_copy(update=update).model_dump()}
 
 
+def datum_of(state: RLMState, scope: RunScope) -> Datum:
+    """What the REPL is about now."""
+    if scope.journal is None or scope.depth:
+        return Datum(state["context_handle"])
+    runs = read_session(state)
+    handles: list[Any] = [*(run.context_handle for run in runs), state["context_handle"]]
+    room = max(handle["chars"] for handle in handles)
+    return Datum(state["context_handle"], tuple(run.said() for run in runs), room)
+
+
+def rebuilding(state: RLMState, scope: RunScope) -> list[tuple[Datum, Cell]]:
+    """The cells of a session before this turn, and what the REPL was about when they ran."""
+    now = datum_of(state, scope)
+    cells = []
+    for number, run in enumerate(read_session(state) if now.history is not None else []):
+        handle: Any = run.context_handle
+        then = Datum(handle, (now.history or ())[:number], now.room_chars)
+        cells += [(then, cell) for step in run.trajectory for cell in step.cells]
+    return cells + [(now, cell) for step in read_trajectory(state) for cell in step.cells]
+
+
+def _name(datum: Datum, cell: Cell) -> str:
+    """Equal for cells that do the same to a session."""
+    return journal_key(datum.name, cell.code, [call.request_sha256 for call in cell.host_calls])
+
+
 class _Runner:
     """The cells of one turn, run one after the other in the session of the run."""
 
     def __init__(
-        self, scope: RunScope, iteration: int, past: list[Cell], context: ContextHandle
+        self, scope: RunScope, iteration: int, past: list[tuple[Datum, Cell]], datum: Datum
     ) -> None:
         self._scope = scope
         self._iteration = iteration
         self._past = past
-        self._context = context
+        self._datum = datum
         self._opened: LiveSession
         self.cells: list[Cell] = []
         self.restarted: str | None = None
 
     @property
-    def _finished(self) -> list[Cell]:
-        """Cells whose effects a session must hold, in order."""
-        return [cell for cell in (*self._past, *self.cells) if cell.status in {"ok", "error"}]
+    def _finished(self) -> list[tuple[Datum, Cell]]:
+        """Cells whose effects a session must hold, in order, and what they were about."""
+        cells = [*self._past, *((self._datum, cell) for cell in self.cells)]
+        return [(datum, cell) for datum, cell in cells if cell.status in {"ok", "error"}]
 
     def open(self) -> Step:
-        """Take the session of the run, and bring a fresh one to where the record stands."""
-        self._opened = yield OpenSession(self._context)
-        if self._opened.cells_executed == 0 and self._finished:
+        """Take the session of the run, and bring it to where the record stands."""
+        self._opened = yield OpenSession(self._datum)
+        self._opened.datum = self._opened.datum or self._datum.name
+        wanted = [_name(datum, cell) for datum, cell in self._finished]
+        done, room = self._opened.done, self._opened.room_chars
+        if done != wanted[: len(done)] or room < self._datum.room_chars:
+            yield from self._restart()
+        else:
             yield from self._replay()
+
+    def _restart(self) -> Step:
+        self._opened = yield Restart(self._datum)
+        self._opened.datum = self._datum.name
+        yield from self._replay()
+
+    def _be_about(self, datum: Datum) -> Step:
+        if self._opened.datum != datum.name:
+            self._opened = yield Renew(datum)
+            self._opened.datum = datum.name
 
     def run_cell(self, code: str) -> Step:
         """Run one cell, unless an earlier one of the turn has failed or submitted."""
@@ -130,7 +173,6 @@ class _Runner:
         yield from self._record(call, data, submits=True)
 
     def _record(self, code: str, data: bytes, *, submits: bool) -> Step:
-        self._opened.cells_executed += 1
         detail = {"cell": len(self.cells) + 1, "code": code, "submits": submits}
         yield self._emit("cell_start", code, detail)
         keys = None
@@ -141,18 +183,21 @@ class _Runner:
         cell: Cell = yield from service.run(code, data)
         yield self._emit("cell_end", cell.error or cell.output_head, detail | cell_detail(cell))
         self.cells.append(cell)
+        if cell.status in {"ok", "error"}:
+            self._opened.done.append(_name(self._datum, cell))
         if service.lost is not None and cell.answer is None:
             self.restarted = service.lost
-            self._opened = yield Restart(self._context)
-            yield from self._replay()
+            yield from self._restart()
 
     def _emit(self, kind: EventType, text: str, detail: dict[str, Any]) -> Emit:
         return Emit(RLMEvent(kind, self._iteration, preview(text), detail, self._scope.depth))
 
     def _replay(self) -> Step:
-        session = self._opened.session
-        for position, cell in enumerate(self._finished, start=1):
-            self._opened.cells_executed += 1
+        """Run what the session does not hold yet, with the recorded results of its calls."""
+        session, finished = self._opened.session, self._finished
+        for position, (datum, cell) in enumerate(finished[len(self._opened.done) :], start=1):
+            yield from self._be_about(datum)
+            self._opened.done.append(_name(datum, cell))
             data = [session.execute(f"replay.{position}", cell.code)]
             replay = Replay(cell.host_calls)
             left, ended = self._scope.settings.config.sandbox_timeout, False
@@ -167,13 +212,14 @@ class _Runner:
                     continue
                 if ended or left <= 0:
                     msg = (
-                        f"The REPL could not be rebuilt: cell {position} of {len(self._finished)} "
+                        f"The REPL could not be rebuilt: cell {position} of {len(finished)} "
                         "did not finish when it was run again."
                     )
                     raise SandboxError(msg)
                 got: Worked = yield Exchange(data, left)
                 data, left, ended = [], left - got.exchanged.elapsed_seconds, got.exchanged.eof
                 session.receive(got.exchanged.data, eof=ended)
+        yield from self._be_about(self._datum)
 
 
 class _Service:

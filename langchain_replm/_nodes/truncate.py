@@ -17,7 +17,14 @@ from langchain_replm.prompts import (
     nudge,
     observe_cells,
 )
-from langchain_replm.state import Turn, make_response, read_trajectory, read_turn
+from langchain_replm.state import (
+    PastRun,
+    Turn,
+    make_response,
+    read_trajectory,
+    read_turn,
+    variables_of,
+)
 from langchain_replm.types import Iteration
 
 if TYPE_CHECKING:
@@ -43,7 +50,7 @@ def truncate(state: RLMState, scope: RunScope) -> Flow:
     shown = _observation(turn, verdict, scope)
     if turn.cells:
         yield Emit(_executed(turn, shown, scope))
-    update: dict[str, Any] = {"turn": None, "variables": _variables(state, turn)}
+    update: dict[str, Any] = {"turn": None, "variables": variables_of(state, turn.cells)}
     if verdict is not None:
         update |= _what_was_submitted(verdict)
     stop_reason = _reason_to_stop(state, turn, past, verdict, scope)
@@ -62,6 +69,7 @@ def truncate(state: RLMState, scope: RunScope) -> Flow:
         answer = verdict.text if verdict is not None else _best_so_far(state)
         update |= {"answer": answer, "stop_reason": stop_reason}
         update["elapsed_seconds"] = scope.elapsed_seconds()
+        update["session"] = _past_runs(state, [*past, _iteration(turn, None)], answer, scope)
     step = _iteration(turn, observation)
     update["trajectory"] = [step.model_dump()]
     if stop_reason is not None:
@@ -169,13 +177,19 @@ def _budget_line(turn: Turn, scope: RunScope) -> str:
     )
 
 
-def _variables(state: RLMState, turn: Turn) -> dict[str, str]:
-    variables = dict(state.get("variables") or {})
-    for cell in turn.cells:
-        for name in cell.removed:
-            variables.pop(name, None)
-        variables |= cell.changed
-    return variables
+def _past_runs(
+    state: RLMState, steps: list[Iteration], answer: str, scope: RunScope
+) -> list[dict[str, Any]]:
+    """The run as its session remembers it; a run without a thread has no session."""
+    if scope.journal is None or scope.depth:
+        return []
+    run = PastRun(
+        query=state["query"],
+        context_handle=dict(state["context_handle"]),
+        answer=answer,
+        trajectory=tuple(steps),
+    )
+    return [run.model_dump()]
 
 
 def _iteration(turn: Turn, observation: str | None) -> Iteration:

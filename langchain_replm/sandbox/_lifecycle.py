@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from langchain_replm.errors import SandboxError
@@ -35,10 +35,15 @@ START_TIMEOUT_SECONDS = 120.0
 
 @dataclass(slots=True)
 class LiveSession:
-    """An open session, and how many cells were executed in it (to tell a fresh one)."""
+    """An open session, and what was done in it."""
 
     session: Session
-    cells_executed: int = 0
+    datum: str = ""
+    """Names the context and the history that are in it."""
+    room_chars: int = 0
+    """The longest context for which it has room."""
+    done: list[str] = field(default_factory=list)
+    """Names of the cells that it has run, in order."""
 
 
 class SessionKeeper:
@@ -50,6 +55,7 @@ class SessionKeeper:
         self._lock = threading.Lock()
         self._current: Future[LiveSession] | None = None
         self._transport: Transport | None = None
+        self._opened: LiveSession | None = None
         self._closed = False
 
     def submit(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -68,6 +74,11 @@ class SessionKeeper:
     def restarting(self, make_setup: MakeSetup) -> Future[LiveSession]:
         """End the worker and start another one, which knows nothing of the first."""
         self._current = self.submit(self._restart, make_setup)
+        return self._current
+
+    def renewing(self, make_setup: MakeSetup) -> Future[LiveSession]:
+        """Put another context and history into the session; its variables stay."""
+        self._current = self.submit(self._renew, make_setup)
         return self._current
 
     def exchange(self, data: Iterable[bytes], timeout_seconds: float | None) -> Exchanged:
@@ -120,11 +131,22 @@ class SessionKeeper:
             self._end_transport()
             msg = "the run ended before its worker was ready"
             raise SandboxError(msg)
-        return LiveSession(_greet(transport, *make_setup()))
+        setup, limits = make_setup()
+        session = Session(limits, make_key=lambda: secrets.token_hex(KEY_BYTES))
+        _greet(transport, session.start, setup, session)
+        self._opened = LiveSession(session, room_chars=setup.room_bytes)
+        return self._opened
 
     def _restart(self, make_setup: MakeSetup) -> LiveSession:
         self._end_transport()
         return self._start(make_setup)
+
+    def _renew(self, make_setup: MakeSetup) -> LiveSession:
+        assert self._opened is not None  # noqa: S101 - for the type checker; it is open
+        setup, _ = make_setup()
+        session = self._opened.session
+        _greet(self._live(), session.renew, setup, session)
+        return self._opened
 
     def _end_transport(self) -> None:
         with self._lock:
@@ -133,19 +155,23 @@ class SessionKeeper:
             transport.close()
 
 
-def _greet(transport: Transport, setup: Setup, limits: WireLimits) -> Session:
+def _greet(
+    transport: Transport,
+    frames: Callable[[Setup], Iterable[bytes]],
+    setup: Setup,
+    session: Session,
+) -> None:
     """Send setup and context, and wait until the worker says that it is ready."""
     if transport.share("context", setup.context):
         setup = replace(setup, context=None)
-    session = Session(limits, make_key=lambda: secrets.token_hex(KEY_BYTES))
-    data: Iterable[bytes] = session.start(setup)
+    data = frames(setup)
     left = START_TIMEOUT_SECONDS
     while True:
         got = transport.exchange(data, left)
         data, left = (), left - got.elapsed_seconds
         session.receive(got.data, eof=got.eof)
         if isinstance(session.next_event(), Ready):
-            return session
+            return
         if got.eof or left <= 0:
             why = "it died" if got.eof else f"it was not ready in {START_TIMEOUT_SECONDS:g} seconds"
             msg = f"The sandbox worker could not be started: {why}."

@@ -105,6 +105,19 @@ class MontyRepl:
 
     # What the outside calls; see `_worker_repl.Repl`.
 
+    def renew(self, given: dict[str, Any]) -> None:
+        """Put another datum in place of the first; the variables of cells stay."""
+        p = self._prefix
+        new = [name for name in given if name not in self._kept]
+        self._kept += new
+        self.reserved |= set(new)
+        back = [f"{name} = {p}keep_{name}" for name in new]
+        self._restore = "\n".join([*back, self._restore])
+        text = [f"{name} = {p}keep_{name} = {p}data[{name!r}]" for name in given]
+        error = self._feed("\n".join(text), {f"{p}data": _monty_source.clean(given)})
+        if error is not None:
+            _lost(error)
+
     def execute(self, cell_id: str, code: str) -> dict[str, Any]:
         """Run a cell and describe how it ended."""
         self._count += 1
@@ -250,7 +263,7 @@ def _lost(why: str) -> NoReturn:
 def open_session(link: Any, *, jail: dict[str, Any], **_: Any) -> MontyRepl:
     """Read the setup and the context, start Monty's process and build the REPL in it."""
     setup, given = _worker.read_setup(link)
-    context_bytes = setup["context"]["bytes"]
+    context_bytes = max(setup["context"]["bytes"], setup["room_bytes"])
     memory = max(jail["memory_bytes"], 4 * context_bytes + jail["extra_bytes"])
     try:
         repl = _start(setup, given, link, memory=memory, cpu_seconds=jail["cpu_seconds"])

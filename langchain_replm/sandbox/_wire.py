@@ -7,7 +7,10 @@ raw piece of the context and travels only from host to worker. `WIRE_VERSION` nu
 | direction      | message   | fields                                                              |
 | -------------- | --------- | --------------------------------------------------------------------|
 | host to worker | `setup`   | version, policy, limits, functions, seed, context {kind, items,     |
-|                |           | bytes}, context_metadata; then the context in `B` frames            |
+|                |           | bytes}, context_metadata, history, room_bytes; then the context in  |
+|                |           | `B` frames                                                          |
+| host to worker | `renew`   | context, context_metadata, history: another datum for the REPL;     |
+|                |           | then the context in `B` frames, answered by `ready`                 |
 | host to worker | `execute` | id, code                                                            |
 | host to worker | `submit`  | id, kind "text" or "var", text: an answer given outside of a cell   |
 | host to worker | `reply`   | id, results: one {"value"}, {"error"} or {"refused"} (an error that |
@@ -86,6 +89,7 @@ class State(Enum):
 LEGAL: Final[Mapping[tuple[State, str], State]] = {
     (State.NEW, "setup"): State.STARTING,
     (State.STARTING, "ready"): State.IDLE,
+    (State.IDLE, "renew"): State.STARTING,
     (State.IDLE, "execute"): State.RUNNING,
     (State.IDLE, "submit"): State.RUNNING,
     # A cell may end before its threads' calls are answered; what comes too late is not sent.
@@ -168,6 +172,8 @@ class Setup:
         functions: The host functions that exist in the REPL.
         context: The datum; `None` leaves the name `context` out (or to `Transport.share`).
         context_metadata: One mapping per item of a list context.
+        history: The earlier questions of the session; None where there can be none.
+        room_bytes: Size of the largest context that the session will have.
         seed: Seed of `random` in the worker, so that a replay takes the same turns.
     """
 
@@ -175,6 +181,8 @@ class Setup:
     functions: Sequence[Function] = ()
     context: str | Sequence[str] | RawText | None = None
     context_metadata: Sequence[Mapping[str, Any]] | None = None
+    history: Sequence[Mapping[str, str]] | None = None
+    room_bytes: int = 0
     seed: int = 0
 
 
@@ -410,6 +418,11 @@ class Session:
         }
         return self._setup_frames(setup)
 
+    def renew(self, setup: Setup) -> Iterator[bytes]:
+        """Give the frames that put another context into the REPL; its variables stay."""
+        self._advance("renew")
+        return self._context_frames(setup, {"type": "renew"})
+
     def execute(self, cell_id: str, code: str) -> bytes:
         """Give the bytes that run a cell."""
         return self._begin(cell_id, {"type": "execute", "code": code})
@@ -495,25 +508,8 @@ class Session:
         return frame
 
     def _setup_frames(self, setup: Setup) -> Iterator[bytes]:
-        context = setup.context
-        if context is None:
-            shape: dict[str, Any] = {"kind": "none", "items": 0, "bytes": 0}
-            lengths: list[int] = []
-        elif isinstance(context, str):
-            shape = {"kind": "str", "items": 1, "bytes": _utf8_bytes(context)}
-            lengths = []
-        elif isinstance(context, RawText):
-            shape = {"kind": "str", "items": 1, "bytes": context.utf8_bytes}
-            lengths = []
-        else:
-            lengths = [_utf8_bytes(item) for item in context]
-            shape = {
-                "kind": "list",
-                "items": len(lengths),
-                "bytes": 8 * len(lengths) + sum(lengths),
-            }
-        metadata = setup.context_metadata
-        yield encode_frame(
+        return self._context_frames(
+            setup,
             {
                 "type": "setup",
                 "version": WIRE_VERSION,
@@ -521,8 +517,31 @@ class Session:
                 "limits": asdict(self.limits),
                 "functions": [asdict(function) for function in setup.functions],
                 "seed": setup.seed,
+                "room_bytes": setup.room_bytes,
+            },
+        )
+
+    def _context_frames(self, setup: Setup, message: dict[str, Any]) -> Iterator[bytes]:
+        """One message with the shape of the context, and the context after it."""
+        context = setup.context
+        lengths: list[int] = []
+        if context is None:
+            shape: dict[str, Any] = {"kind": "none", "items": 0, "bytes": 0}
+        elif isinstance(context, str):
+            shape = {"kind": "str", "items": 1, "bytes": _utf8_bytes(context)}
+        elif isinstance(context, RawText):
+            shape = {"kind": "str", "items": 1, "bytes": context.utf8_bytes}
+        else:
+            lengths = [_utf8_bytes(item) for item in context]
+            size = 8 * len(lengths) + sum(lengths)
+            shape = {"kind": "list", "items": len(lengths), "bytes": size}
+        metadata, history = setup.context_metadata, setup.history
+        yield encode_frame(
+            {
+                **message,
                 "context": shape,
                 "context_metadata": None if metadata is None else [dict(item) for item in metadata],
+                "history": None if history is None else [dict(item) for item in history],
             }
         )
         if context is not None:

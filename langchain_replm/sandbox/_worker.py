@@ -133,6 +133,8 @@ class Link:
                         slot.append(message["results"])
                         lock.release()
                 else:
+                    if message["type"] == "renew":
+                        message["given"] = _given(self, message)
                     self.commands.put(message)
         except (GoneError, OSError, ValueError):
             self.commands.put(None)
@@ -307,19 +309,26 @@ def harden(setup: dict[str, Any], jail: dict[str, Any]) -> None:
     """
     _jail = _load("_jail")
     del sys.modules["_jail"]
-    _jail.apply(jail, setup["context"]["bytes"])
+    _jail.apply(jail, max(setup["context"]["bytes"], setup["room_bytes"]))
     # From here on nothing reaches the host but frames.
     os.dup2(1, 2)
+
+
+def _given(link: Link, message: dict[str, Any]) -> dict[str, Any]:
+    """The names and values of the datum that a message brings."""
+    given: dict[str, Any] = {}
+    if message["context"]["kind"] != "none":
+        given["context"] = _read_context(link, message["context"])
+    for name in ("context_metadata", "history"):
+        if message[name] is not None:
+            given[name] = message[name]
+    return given
 
 
 def read_setup(link: Link) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read the setup and the context; give the setup, and names and values of the datum."""
     setup = link.read_message()
-    given: dict[str, Any] = {}
-    if setup["context"]["kind"] != "none":
-        given["context"] = _read_context(link, setup["context"])
-    if setup["context_metadata"] is not None:
-        given["context_metadata"] = setup["context_metadata"]
+    given = _given(link, setup)
     link.frame_bytes = setup["limits"]["frame_bytes"]
     return setup, given
 
@@ -346,8 +355,12 @@ def _open_session(
     return repl
 
 
-def _serve_commands(link: Link, repl: _worker_repl.Repl) -> None:
+def _serve_commands(link: Link, repl: _worker_repl.Repl, shared: dict[str, Any]) -> None:
     while (command := link.commands.get()) is not None:
+        if command["type"] == "renew":
+            repl.renew({**command["given"], **shared})
+            link.send({"type": "ready", "version": WIRE_VERSION, "python": sys.version})
+            continue
         link.begin(command["id"])
         if command["type"] == "execute":
             message = repl.execute(command["id"], command["code"])
@@ -380,7 +393,7 @@ class Local:
             repl.conductor = self._conduct
             self._link.send({"type": "ready", "version": WIRE_VERSION, "python": sys.version})
             start_new_thread(self._control, ())
-            _serve_commands(self._link, repl)
+            _serve_commands(self._link, repl, self._shared)
         except (GoneError, OSError):
             pass
         finally:
@@ -453,7 +466,7 @@ def main(open_session: Callable[..., Any] = open_process) -> None:
         signal.signal(signal.SIGINT, repl.on_interrupt)
         start_new_thread(_control_process, (link,))
         link.send({"type": "ready", "version": WIRE_VERSION, "python": sys.version})
-        _serve_commands(link, repl)
+        _serve_commands(link, repl, {})
     except (GoneError, OSError):
         pass
     os._exit(0)

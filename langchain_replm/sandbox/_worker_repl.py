@@ -116,6 +116,15 @@ class Repl:
 
     # What the outside calls.
 
+    def renew(self, given: dict[str, Any]) -> None:
+        """Put another datum in place of the first; the variables of cells stay."""
+        for name in self._given:
+            del self._reserved[name]
+            self.names.pop(name, None)
+        self._given = given
+        self._reserved.update(given)
+        self.names.update(given)
+
     def execute(self, cell_id: str, code: str) -> dict[str, Any]:
         """Run a cell and describe how it ended."""
         self._count += 1

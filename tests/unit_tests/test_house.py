@@ -44,6 +44,7 @@ LONG_MODULES = {
     "sandbox/_worker_text.py": 700,
     "sandbox/_container.py": 400,
     "sandbox/_jail.py": 750,
+    "sandbox/_monty_worker.py": 350,
     "sandbox/docker.py": 350,
     "_requests.py": 350,  # what is asked of models, tools, children and workers
     "types.py": 450,  # the record

@@ -13,6 +13,7 @@ from langchain_core.tools import tool
 from langgraph.errors import GraphInterrupt
 from pydantic import BaseModel
 
+from langchain_replm._effects import Datum
 from langchain_replm._requests import (
     ERROR_CHARS,
     Call,
@@ -327,7 +328,9 @@ def test_a_worker_is_told_functions_context_and_limits() -> None:
     store = MemoryContextStore()
     context = check_context(["one", "two"])
     handle = make_handle(context, preview_chars=100)
-    make_setup = setup_maker(scope_for(store=store, tools=[add], metadata_prefix_chars=300), handle)
+    make_setup = setup_maker(
+        scope_for(store=store, tools=[add], metadata_prefix_chars=300), Datum(handle)
+    )
     with pytest.raises(ContextNotFoundError):
         make_setup()  # the text is fetched when a worker wants it, not before
     store.put(handle, context)
@@ -345,5 +348,7 @@ def test_the_ablation_has_no_sub_calls_but_keeps_its_tools() -> None:
     context = check_context("text")
     handle = handle_of("text")
     store.put(handle, context)
-    setup, _ = setup_maker(scope_for(store=store, tools=[add], enable_sub_calls=False), handle)()
+    setup, _ = setup_maker(
+        scope_for(store=store, tools=[add], enable_sub_calls=False), Datum(handle)
+    )()
     assert [function.name for function in setup.functions] == ["add"]

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from langchain_replm._effects import AwaitCalls, Exchange, Interrupt, Restart, StartCalls
-from langchain_replm._nodes.sandbox_exec import INTERRUPT_GRACE_SECONDS
+from langchain_replm._effects import AwaitCalls, Datum, Exchange, Interrupt, Restart, StartCalls
+from langchain_replm._nodes.sandbox_exec import INTERRUPT_GRACE_SECONDS, _name
 from langchain_replm._subcalls import CallOutcome
 from langchain_replm.errors import SandboxError
 from langchain_replm.sandbox._wire import WireLimits
@@ -679,12 +679,27 @@ def test_only_cells_that_finished_are_replayed() -> None:
 
 
 def test_a_session_that_holds_the_cells_is_not_replayed() -> None:
-    live = idle_session()
-    live.cells_executed = 2
-    node = Played(scope_for(), "x = 3", past=cells_with_calls(), live=live)
+    live, past = idle_session(), cells_with_calls()
+    live.done = [_name(Datum(handle_of()), cell) for cell in past]
+    held = list(live.done)
+    node = Played(scope_for(), "x = 3", past=past, live=live)
     assert [frame["code"] for frame in node.sent()] == ["x = 3"]
     node.work(done("2.1"))
-    assert live.cells_executed == 3
+    assert (live.done[:-1], len(live.done)) == (held, len(held) + 1)
+
+
+def test_a_session_that_holds_a_part_is_brought_forward() -> None:
+    live, past = idle_session(), cells_with_calls()
+    live.done = [_name(Datum(handle_of()), past[0])]
+    node = Played(scope_for(), "x = 3", past=past, live=live)
+    assert [frame["code"] for frame in node.sent()] == [past[1].code]
+
+
+def test_a_session_with_another_past_is_given_up() -> None:
+    live = idle_session()
+    live.done = ["a cell of another branch"]
+    node = Played(scope_for(), "x = 3", past=cells_with_calls(), live=live)
+    node.restarts()
 
 
 def test_after_a_restart_the_finished_cells_of_the_turn_come_back_too() -> None:
@@ -699,7 +714,7 @@ def test_after_a_restart_the_finished_cells_of_the_turn_come_back_too() -> None:
     assert values(node.sent()[0]["results"]) == ["pong"]
     node.work(done("replay.1"))
     assert [cell.status for cell in node.cells] == ["ok", "died"]
-    assert node.live.cells_executed == 1
+    assert len(node.live.done) == 1
 
 
 @pytest.mark.parametrize(
@@ -800,7 +815,7 @@ def test_the_session_is_asked_for_with_the_handle_of_the_context() -> None:
     flow = sandbox_exec(state_for(Turn(number=1, reply="r", code=("x",))), scope_for())
     next(flow)
     effect = flow.send(None)
-    assert effect == OpenSession(handle_of())
+    assert effect == OpenSession(Datum(handle_of()))
 
 
 def test_an_output_beyond_what_was_agreed_breaks_the_protocol() -> None:

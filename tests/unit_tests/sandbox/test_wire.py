@@ -241,6 +241,7 @@ def test_a_reply_after_the_end_of_its_cell_goes_nowhere():
 WORKER_MESSAGES = {"ready": ready, "call": call, "done": done}
 HOST_MESSAGES = {
     "setup": lambda s: list(s.start(SETUP)),
+    "renew": lambda s: list(s.renew(SETUP)),
     "execute": lambda s: s.execute("c1", ""),
     "submit": lambda s: s.submit("c1", "text", ""),
     "reply": lambda s: s.reply(99, []),
