@@ -21,10 +21,11 @@ from langchain_core.messages.utils import message_chunk_to_message
 from langchain_core.runnables import Runnable
 from langgraph.config import get_stream_writer
 from langgraph.errors import GraphBubbleUp
-from langgraph.types import Command
+from langgraph.types import Command, interrupt
 
 from langchain_replm._durable import keep_call, keep_reply, recorded_call, recorded_reply
 from langchain_replm._effects import (
+    AskPerson,
     AwaitCalls,
     CallRootModel,
     Emit,
@@ -273,6 +274,8 @@ class _Waiter(_Performer):
                 return self.scope.keeper.renewing(setup_maker(self.scope, datum)).result()
             case Restart(datum):
                 return self.scope.keeper.restarting(setup_maker(self.scope, datum)).result()
+            case AskPerson(question):
+                return interrupt(dict(question))
             case Interrupt():
                 return self.scope.keeper.interrupt()
 
@@ -388,6 +391,8 @@ class _Awaiter(_Performer):
                 return await _await(keeper.renewing(setup_maker(self.scope, datum)))
             case Restart(datum):
                 return await _await(keeper.restarting(setup_maker(self.scope, datum)))
+            case AskPerson(question):
+                return interrupt(dict(question))
             case Interrupt():
                 return keeper.interrupt()
 

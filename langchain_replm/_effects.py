@@ -10,6 +10,7 @@
 | `OpenSession` | `LiveSession`, the session of the run, opened on first use |
 | `Renew` | `LiveSession`, with another context in it |
 | `Restart` | `LiveSession`, always a fresh one |
+| `AskPerson` | what the person has answered |
 | `Interrupt` | whether the running cell was asked to stop |
 | `Emit` | nothing |
 
@@ -135,6 +136,13 @@ class Restart:
 
 
 @dataclass(frozen=True, slots=True)
+class AskPerson:
+    """Stop the run until a person has answered; LangGraph's `interrupt`."""
+
+    question: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Interrupt:
     """Ask the running cell to stop; it keeps its variables if it does."""
 
@@ -155,6 +163,7 @@ Effect = (
     | OpenSession
     | Renew
     | Restart
+    | AskPerson
     | Interrupt
     | Emit
 )

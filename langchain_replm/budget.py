@@ -142,6 +142,17 @@ class Budget:
         with self._lock:
             self._kept = most
 
+    def grant(self, limit: str, amount: float) -> None:
+        """Add to a limit, and forget that it has refused something."""
+        with self._lock:
+            if limit == "max_sub_calls":
+                self.max_sub_calls += int(amount)
+            elif limit == "max_tokens" and self.max_total_tokens is not None:
+                self.max_total_tokens += int(amount)
+            elif limit == "max_cost" and self.max_cost_usd is not None:
+                self.max_cost_usd += amount
+            self._refused = None
+
     def restore(self, sub_calls: int, tool_calls: int = 0, spent: Spend = NOTHING) -> None:
         """Charge what a run had spent before it was resumed."""
         with self._lock:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from langchain_replm.errors import ConfigurationError
 
 SandboxMode = Literal["restricted", "subprocess", "docker", "monty", "none"]
 PromptVariant = Literal["default", "cost_warning", "small_context"]
 ExitBehavior = Literal["end", "error"]
+Approval = Literal["cells", "tools", "budget"]
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 
 
@@ -163,6 +164,10 @@ class RLMConfig(BaseModel):
     cost_per_output_token: float | None = Field(default=None, ge=0)
     """USD per output token of every model without an entry in `prices`."""
 
+    approve: tuple[Approval, ...] = ()
+    """What a person decides before it happens: `"cells"` (each reply's cells), `"tools"` (each tool
+    call), `"budget"` (more, when a limit is met). One name or several. Needs a checkpointer."""
+
     verbose: bool = False
     """Log the events of the run at level INFO instead of DEBUG (logger `langchain_replm`)."""
 
@@ -171,6 +176,24 @@ class RLMConfig(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             raise ConfigurationError(_explain(error)) from error
+
+    @field_validator("approve", mode="before")
+    @classmethod
+    def _one_or_several(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            return (given,)
+        several = isinstance(given, tuple | list | set | frozenset)
+        return tuple(sorted(set(given))) if several else given
+
+    @model_validator(mode="after")
+    def _children_cannot_ask(self) -> RLMConfig:
+        if {"cells", "tools"} & set(self.approve) and self.max_recursion_depth > 1:
+            msg = (
+                "approve and max_recursion_depth > 1 do not go together: a child runs inside a "
+                "cell, where nobody can be asked"
+            )
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _prices_come_in_pairs(self) -> RLMConfig:

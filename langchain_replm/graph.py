@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from langchain_replm.state import Recorder
 
 SUPERSTEPS_PER_ITERATION = 4
+MANY_SUPERSTEPS = 10_000
 
 
 def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
@@ -188,7 +189,10 @@ class RLMStateGraph(StateGraph[RLMState, None, RLMState, RLMOutput]):
         self.settings = settings
         self._add("root_generate", root_generate, _always("parse"), ("parse",))
         self._add("parse", parse, _after_parse, ("sandbox_exec", "truncate"))
-        self._add("sandbox_exec", sandbox_exec, _always("truncate"), ("truncate",))
+        leads_to = (
+            ("truncate", "sandbox_exec") if "tools" in settings.config.approve else ("truncate",)
+        )
+        self._add("sandbox_exec", sandbox_exec, _after_exec, leads_to)
         self._add("truncate", truncate, _after_truncate, ("root_generate", END))
         self.add_edge(START, "root_generate")
 
@@ -207,7 +211,10 @@ class RLMStateGraph(StateGraph[RLMState, None, RLMState, RLMOutput]):
         name = options.pop("name", None) or "RLM"
         compiled = super().compile(checkpointer, name=name, **options)
         put_into_iterations(compiled.nodes)
-        supersteps = SUPERSTEPS_PER_ITERATION * (self.settings.config.max_iterations + 1) + 2
+        config = self.settings.config
+        supersteps = SUPERSTEPS_PER_ITERATION * (config.max_iterations + 1) + 2
+        if config.approve:  # a person may grant more, and each question is a superstep
+            supersteps = max(supersteps, MANY_SUPERSTEPS)
         # Class attributes, because LangGraph copies a graph by calling its class with its __dict__.
         attributes = {"settings": self.settings, "supersteps": supersteps}
         graph_class: type[RLMGraph] = type("RLMGraph", (RLMGraph,), attributes)
@@ -220,6 +227,10 @@ def _always(name: str) -> Callable[[dict[str, Any]], str]:
 
 def _after_parse(update: dict[str, Any]) -> str:
     return "sandbox_exec" if wants_sandbox(read_turn(update)) else "truncate"
+
+
+def _after_exec(update: dict[str, Any]) -> str:
+    return "sandbox_exec" if read_turn(update).asks else "truncate"
 
 
 def _after_truncate(update: dict[str, Any]) -> str:
@@ -346,6 +357,9 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
 
     def _enter(self, given: Any, scope: RunScope) -> Any:
         """Check the input, put the context away, start the worker, and return the graph's input."""
+        if self.settings.config.approve and scope.journal is None and scope.parent is None:
+            msg = "approve needs a checkpointer: without one a run cannot wait for a person."
+            raise ConfigurationError(msg)
         if not isinstance(given, dict):
             if scope.journal is None:
                 msg = "There is nothing to go on with: the run has no checkpointer."
@@ -435,4 +449,5 @@ def _fresh_state(query: str, handle: ContextHandle) -> dict[str, Any]:
         "stop_reason": None,
         "structured_response": None,
         "rejected": None,
+        "granted": {},
     }

@@ -340,7 +340,8 @@ def observe_cells(cells: Sequence[Cell], *, shown_chars: int) -> str:
 
 def _observe_cell(name: str, cell: Cell, shown_chars: int) -> str:
     if cell.status == "skipped":
-        return f"{name} did not run, because an earlier one failed."
+        why = "it was rejected" if cell.error else "an earlier one failed"
+        return f"{name} did not run, because {why}."
     lines = []
     output, left_out = cut_middle(cell, shown_chars)
     if output:
@@ -494,6 +495,14 @@ LIMIT_REASONS = {
     "max_cost": "there is no money left for more",
     "deadline": "the time is up",
 }
+
+GRANTED = "A limit was met, and a person has granted more. Go on."
+
+EDITED_CELLS = (
+    "A person has changed your cells before they ran{message}. What ran instead:\n{cells}"
+)
+
+REJECTED_CELLS = "A person has rejected your cells; they did not run{message}. Do it another way."
 
 RESTARTED = (
     "The REPL had to be restarted ({reason}). Finished cells were run again, with the recorded "

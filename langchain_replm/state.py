@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar
 from langchain_core.documents import Document  # noqa: TC002 - LangGraph reads the annotations
 from langchain_core.messages.ai import UsageMetadata
 from langgraph.channels.delta import DeltaChannel
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from langchain_replm._file_text import FileText
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from langchain_replm._tool_calls import TurnFormat
     from langchain_replm._typed import AnswerFormat
     from langchain_replm.budget import Budget
-    from langchain_replm.config import RLMConfig
+    from langchain_replm.config import Approval, RLMConfig
     from langchain_replm.context_store import ContextStore
     from langchain_replm.events import RLMEvent
     from langchain_replm.journal import Journal
@@ -155,6 +155,8 @@ class RLMState(TypedDict, total=False):
     turn: dict[str, Any] | None
     """The iteration in work, as JSON data of `Turn`."""
     variables: dict[str, str]
+    granted: dict[str, float]
+    """What a person has added to the limits, by name."""
     limit: StopReason | None
     """A limit was met; the next reply is the closing one."""
     answer: str | None
@@ -215,6 +217,12 @@ class Turn(Record):
     held: str | None = None
     """The guard that does not take the answer; names as in `RLMConfig`."""
     # sandbox_exec
+    asks: tuple[dict[str, Any], ...] = ()
+    """Tool calls that a person is to decide about; then the cells run again from the start."""
+    decisions: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """What a person has decided, by the key of the call."""
+    verdict: str | None = None
+    """What a person has done to the cells, for the root model to read."""
     cells: tuple[Cell, ...] = ()
     answer: str | None = None
     restarted: str | None = None
@@ -286,6 +294,8 @@ class RunScope:
     parent: RunScope | None = None
     run_id: str = ""
     """The run that this call begins; empty when it goes on with one that another call began."""
+    more_iterations: int = 0
+    """What a person has added to `max_iterations`."""
     journal: RunJournal | None = None
     """Where results of calls are kept; shared with the children."""
     recorded_as: str = ""
@@ -331,6 +341,22 @@ class RunScope:
             return self.given
         return find_context(self.contexts, handle)
 
+    @property
+    def max_iterations(self) -> int:
+        """Most root replies: those of the past of a conversation and those granted on top."""
+        past = len(self.options.past)
+        return self.settings.config.max_iterations + past + self.more_iterations
+
+    def grant(self, limit: str, amount: float) -> None:
+        """Add to a limit what a person has granted."""
+        if limit == "max_iterations":
+            self.more_iterations += int(amount)
+        self.budget.grant(limit, amount)
+
+    def asks(self, what: Approval) -> bool:
+        """A person decides about this in this run."""
+        return self.depth == 0 and what in self.settings.config.approve
+
     def read_context(self, handle: ContextHandle) -> StoredContext:
         """As `find_context`, with the text in memory wherever it is kept."""
         found = self.find_context(handle)
@@ -355,6 +381,8 @@ class RunScope:
         done = total(past)
         self.budget.restore(done.sub_calls, done.tool_calls, Spend(done.tokens, done.cost_usd))
         self.started -= ended_seconds(past)
+        for limit, amount in (state.get("granted") or {}).items():
+            self.grant(limit, amount)
         if self.journal is not None:
             self.journal.resume(run_id)
 
@@ -423,7 +451,8 @@ def make_response(
     handle = asked.get("context")
     return RLMResponse(
         answer=state.get("answer") or "",
-        stop_reason=state["stop_reason"],
+        stop_reason=state.get("stop_reason") or "interrupted",
+        questions=_questions(state),
         iterations=totals.iterations,
         sub_calls=totals.sub_calls,
         total_input_tokens=tokens_in,
@@ -441,6 +470,12 @@ def make_response(
         sandbox_missing=tuple(state.get("sandbox_missing") or ()),
         trajectory=tuple(trajectory),
     )
+
+
+def _questions(state: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    """What a person is asked, of a run that waits for an answer."""
+    values = (waiting.value for waiting in state.get("__interrupt__") or ())
+    return tuple(value if isinstance(value, dict) else {"ask": value} for value in values)
 
 
 _ITERATIONS = TypeAdapter(list[Iteration])

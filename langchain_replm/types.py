@@ -27,6 +27,7 @@ StopReason = Literal[
     "deadline",
     "errors",
     "cancelled",
+    "interrupted",
 ]
 CellStatus = Literal["ok", "error", "timeout", "died", "skipped"]
 SubCallKind = Literal["llm_query", "rlm_query", "tool"]
@@ -329,6 +330,8 @@ class RLMResponse(Record):
     context: ContextSummary | None = None
     sandbox_missing: tuple[str, ...] = ()
     """What the sandbox did not guarantee on this machine; names as in `Sandbox.guarantees`."""
+    questions: tuple[dict[str, Any], ...] = ()
+    """What a person is asked; the run is `"interrupted"` and goes on with `Command(resume=...)`."""
     trajectory: tuple[Iteration, ...] = ()
 
     @model_validator(mode="before")

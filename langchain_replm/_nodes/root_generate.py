@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import HumanMessage
 
+from langchain_replm._approval import ask
 from langchain_replm._compaction import sum_up
 from langchain_replm._effects import CallRootModel, Emit, Flow, ReadContext, RootReply
 from langchain_replm._prices import name_of
@@ -14,6 +15,7 @@ from langchain_replm._tools import tool_signature
 from langchain_replm.errors import ConfigurationError
 from langchain_replm.events import RLMEvent, preview
 from langchain_replm.prompts import (
+    GRANTED,
     closing_request,
     direct_message,
     direct_system_prompt,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import AIMessage
 
+    from langchain_replm._approval import DecisionType
     from langchain_replm._effects import Effect
     from langchain_replm.context_store import StoredContext
     from langchain_replm.state import RLMState, RunScope
@@ -52,7 +55,10 @@ def root_generate(state: RLMState, scope: RunScope) -> Flow:
     past = read_trajectory(state)
     closing = state.get("limit") is not None
     number = 1 + len(past)
-    most = scope.settings.config.max_iterations + len(scope.options.past)
+    update: dict[str, Any] = {}
+    if closing and scope.asks("budget"):
+        closing, past, update = yield from _ask_for_more(state, past, scope)
+    most = scope.max_iterations
     title = "Closing request" if closing else f"Iteration {number} of at most {most}"
     detail = {
         "closing": closing,
@@ -67,7 +73,6 @@ def root_generate(state: RLMState, scope: RunScope) -> Flow:
     attached = scope.options.attachments
     messages = messages_for(*begin, past, summary, attachments=attached)
     got: RootReply = yield CallRootModel(messages, iteration=number, closing=closing)
-    update: dict[str, Any] = {}
     if got.refused and not closing and _may_close(scope, past, got.refused):
         # What was kept for this is still there: the request becomes the closing one.
         closing, update["limit"] = True, got.refused
@@ -80,6 +85,27 @@ def root_generate(state: RLMState, scope: RunScope) -> Flow:
         _give_up_if_hopeless(past, got, scope)
     more = {"direct": direct, "summary": summary}
     return {"turn": turn.model_copy(update=more).model_dump(), **update}
+
+
+def _ask_for_more(
+    state: RLMState, past: list[Iteration], scope: RunScope
+) -> Generator[Effect, Any, tuple[bool, list[Iteration], dict[str, Any]]]:
+    """A limit is met: a person grants more, or lets the run be closed."""
+    limit: str = state["limit"] or ""
+    question = {"ask": "budget", "limit": limit, "iterations": len(past)}
+    question["sub_calls"] = scope.budget.sub_calls
+    allowed: tuple[DecisionType, ...] = ("finish",) if limit == "deadline" else ("grant", "finish")
+    decision = yield from ask(question, allowed)
+    if decision.type == "finish":
+        return True, past, {}
+    scope.grant(limit, decision.amount)
+    granted = dict(state.get("granted") or {})
+    granted[limit] = granted.get(limit, 0) + decision.amount
+    last = past[-1]
+    shown = (last.observation or "").removesuffix(closing_request(limit, direct=last.direct))
+    last = last.model_copy(update={"observation": shown + GRANTED})
+    update = {"limit": None, "granted": granted, "trajectory": [last.model_dump()]}
+    return False, [*past[:-1], last], update
 
 
 def _may_close(scope: RunScope, past: list[Iteration], limit: StopReason) -> bool:

@@ -7,9 +7,11 @@ again with the recorded results of their calls; no model is called for that.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from langchain_replm._approval import Decision, ask
 from langchain_replm._durable import asked
 from langchain_replm._effects import (
     AwaitCalls,
@@ -25,22 +27,22 @@ from langchain_replm._effects import (
     Worked,
 )
 from langchain_replm._recorded import CellKeys
-from langchain_replm._subcalls import Replay, SubCallDesk, wire_results
+from langchain_replm._subcalls import Replay, SubCallDesk, request_key, wire_results
 from langchain_replm.errors import ProtocolError, SandboxError
 from langchain_replm.events import RLMEvent, call_detail, cell_detail, preview
 from langchain_replm.journal import journal_key
-from langchain_replm.sandbox._wire import CallRequested, CellFinished
+from langchain_replm.prompts import EDITED_CELLS, REJECTED_CELLS, fence
+from langchain_replm.sandbox._wire import CallRequested, CellFinished, State
 from langchain_replm.state import read_session, read_trajectory, read_turn
-from langchain_replm.types import Answer, Cell
+from langchain_replm.types import PROMPT_RECORD_CHARS, Answer, Cell, HostCall, SubCall
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping, Sequence
 
     from langchain_replm._subcalls import CallOutcome, CallRequest, OpenCall
     from langchain_replm.events import EventType
     from langchain_replm.sandbox._lifecycle import LiveSession
     from langchain_replm.state import FinalText, RLMState, RunScope, Turn
-    from langchain_replm.types import HostCall, SubCall
 
     Step = Generator[Any, Any, Any]
 
@@ -61,18 +63,58 @@ def sandbox_exec(state: RLMState, scope: RunScope) -> Flow:
     Raises:
         SandboxError: The worker could not be started or died while it was being rebuilt.
     """
-    turn = read_turn(state)
+    turn = yield from _decided(read_turn(state), scope)
     detail = {"text": turn.reply, "cells": list(turn.code)}
     yield Emit(RLMEvent("code_generated", turn.number, preview(turn.reply), detail, scope.depth))
+    if turn.verdict is not None and not turn.code:
+        return {"turn": turn.model_dump()}
     runner = _Runner(scope, turn.number, rebuilding(state, scope), datum_of(state, scope))
+    runner.decisions = turn.decisions
     yield from runner.open()
-    for code in turn.code:
-        yield from runner.run_cell(code)
+    try:
+        for code in turn.code:
+            yield from runner.run_cell(code)
+    except _AskFirstError as error:
+        return {"turn": turn.model_copy(update={"asks": (error.question,)}).model_dump()}
     if turn.final is not None and runner.may_submit(turn):
         yield from runner.submit(turn.final)
     answer = next((cell.answer.text for cell in runner.cells if cell.answer), None)
     update = {"cells": tuple(runner.cells), "answer": answer, "restarted": runner.restarted}
     return {"turn": turn.model_copy(update=update).model_dump()}
+
+
+def _decided(turn: Turn, scope: RunScope) -> Generator[Any, Any, Turn]:
+    """The turn as a person wants it; asked first thing, before any work is done."""
+    if turn.asks:
+        (question,) = turn.asks
+        decision = yield from ask(question, ("approve", "edit", "reject"))
+        known = {**turn.decisions, question["key"]: decision.model_dump()}
+        return turn.model_copy(update={"asks": (), "decisions": known})
+    if not turn.code or turn.verdict is not None or not scope.asks("cells") or turn.decisions:
+        return turn
+    question = {"ask": "cells", "iteration": turn.number, "cells": list(turn.code)}
+    decision = yield from ask({**question, "reply": turn.reply}, ("approve", "edit", "reject"))
+    message = f" ({decision.message})" if decision.message else ""
+    if decision.type == "edit":
+        shown = fence("cells", "\n\n".join(decision.cells))
+        told = EDITED_CELLS.replace("{message}", message).replace("{cells}", shown)
+        return turn.model_copy(update={"code": decision.cells, "verdict": told})
+    if decision.type == "reject":
+        told = REJECTED_CELLS.replace("{message}", message)
+        skipped = tuple(
+            Cell(code=code, status="skipped", error="rejected by a person") for code in turn.code
+        )
+        update = {"code": (), "final": None, "cells": skipped, "verdict": told}
+        return turn.model_copy(update=update)
+    return turn
+
+
+class _AskFirstError(Exception):
+    """A cell has called a tool about which a person has not decided yet."""
+
+    def __init__(self, question: dict[str, Any]) -> None:
+        super().__init__(question)
+        self.question = question
 
 
 def datum_of(state: RLMState, scope: RunScope) -> Datum:
@@ -112,6 +154,7 @@ class _Runner:
         self._past = past
         self._datum = datum
         self._opened: LiveSession
+        self.decisions: Mapping[str, Any] = {}
         self.cells: list[Cell] = []
         self.restarted: str | None = None
 
@@ -127,7 +170,8 @@ class _Runner:
         self._opened.datum = self._opened.datum or self._datum.name
         wanted = [_name(datum, cell) for datum, cell in self._finished]
         done, room = self._opened.done, self._opened.room_chars
-        if done != wanted[: len(done)] or room < self._datum.room_chars:
+        stands = self._opened.session.state is State.IDLE
+        if not stands or done != wanted[: len(done)] or room < self._datum.room_chars:
             yield from self._restart()
         else:
             yield from self._replay()
@@ -180,6 +224,7 @@ class _Runner:
             place = f"{self._iteration}.{len(self.cells) + 1}"
             keys = CellKeys(self._scope.options.path, place, code)
         service = _Service(self._scope, self._iteration, self._opened.session, keys)
+        service.decisions = self.decisions
         cell: Cell = yield from service.run(code, data)
         yield self._emit("cell_end", cell.error or cell.output_head, detail | cell_detail(cell))
         self.cells.append(cell)
@@ -246,6 +291,7 @@ class _Service:
             depth=scope.depth,
             models=scope.settings.models,
         )
+        self.decisions: Mapping[str, Any] = {}
         self._ended = False
         self._eof = False
         self.lost: str | None = None
@@ -257,6 +303,10 @@ class _Service:
         finished: CellFinished | None = None
         try:
             finished = yield from self._serve()
+        except _AskFirstError:
+            self._ended = True
+            yield from self._settle_rest()  # they are paid for, so they must reach the journal
+            raise
         except ProtocolError as error:
             self.lost = f"its worker broke the protocol: {error}"
         if self._eof and self.lost is None:
@@ -321,7 +371,16 @@ class _Service:
         return None
 
     def _admit(self, event: CallRequested) -> Step:
-        admission = self._desk.admit(event.call_id, event.function, event.kind, event.items)
+        items: Sequence[Any] = event.items
+        if event.kind == "tool" and self._scope.asks("tools") and self._keys is not None:
+            decision = self._decision(event, self._keys)
+            if decision.type == "reject":
+                self._refuse(event, decision)
+                return
+            items = items if decision.args is None else ({"args": decision.args},)
+        admission = self._desk.admit(event.call_id, event.function, event.kind, items)
+        # A replay finds the results by what the cell has asked for.
+        admission.call.request_sha256 = request_key(event.kind, list(event.items))
         for slot in admission.call.slots:
             if slot is not None and slot.cached:
                 yield self._emit_call("sub_call_cache_hit", slot)
@@ -333,6 +392,28 @@ class _Service:
         if admission.start:
             yield StartCalls(self._named(admission.start), iteration=self._iteration)
         self._reply_if_complete(admission.call)
+
+    def _decision(self, event: CallRequested, keys: CellKeys) -> Decision:
+        """What a person has decided about a tool call; raised to be asked, if nothing yet."""
+        args = event.items[0]["args"]
+        key = keys.key("person", event.function, args)
+        if key not in self.decisions:
+            question = {"ask": "tools", "iteration": self._iteration, "key": key}
+            raise _AskFirstError({**question, "tool": event.function, "args": args})
+        return Decision.model_validate(self.decisions[key])
+
+    def _refuse(self, event: CallRequested, decision: Decision) -> None:
+        """Answer a tool call that a person has rejected."""
+        error = "a person has rejected this call"
+        error += f": {decision.message}" if decision.message else "; do it another way"
+        prompt = json.dumps(event.items[0]["args"])[:PROMPT_RECORD_CHARS]
+        item = SubCall(
+            kind="tool", prompt=prompt, prompt_chars=len(prompt), status="refused", error=error
+        )
+        key = request_key(event.kind, list(event.items))
+        call = HostCall(function=event.function, request_sha256=key, items=(item,))
+        self._calls[event.call_id] = call
+        self._data.append(self._session.reply(event.call_id, wire_results(call)))
 
     def _named(self, requests: list[CallRequest]) -> list[CallRequest]:
         """The requests with their names in the journal, in the order in which they were made."""

@@ -133,14 +133,9 @@ def _failures(past: list[Iteration]) -> int:
 
 def _limit_met(turn: Turn, scope: RunScope) -> StopReason | None:
     met = scope.budget.limit_met()
-    if met is None and turn.number >= _most_iterations(scope):
+    if met is None and turn.number >= scope.max_iterations:
         return "max_iterations"
     return met
-
-
-def _most_iterations(scope: RunScope) -> int:
-    """The number of the last reply; a run that goes on has all its replies again."""
-    return scope.settings.config.max_iterations + len(scope.options.past)
 
 
 def _observation(turn: Turn, verdict: Verdict | None, scope: RunScope) -> str:
@@ -149,6 +144,8 @@ def _observation(turn: Turn, verdict: Verdict | None, scope: RunScope) -> str:
     if turn.cells:
         shown_chars = scope.settings.config.metadata_prefix_chars
         parts.append(observe_cells(turn.cells, shown_chars=shown_chars))
+    if turn.verdict is not None:
+        parts.append(turn.verdict)
     if turn.problem is not None:
         parts.append(DIRECT_EMPTY if turn.direct else nudge(turn.problem, turn.detail))
     if turn.restarted is not None:
@@ -170,7 +167,7 @@ def _join(*parts: str) -> str:
 def _budget_line(turn: Turn, scope: RunScope) -> str:
     config, budget = scope.settings.config, scope.budget
     return budget_line(
-        iterations_left=_most_iterations(scope) - turn.number,
+        iterations_left=scope.max_iterations - turn.number,
         sub_calls_left=budget.sub_calls_left if config.enable_sub_calls else None,
         tool_calls_left=budget.tool_calls_left if scope.settings.tools else None,
         budget=budget,
