@@ -28,7 +28,7 @@ class Server:
     def start(self) -> None:
         options = (
             f"-c listen_addresses=127.0.0.1 -p {self.port} -c unix_socket_directories={self.folder} "
-            "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=50"
+            "-c fsync=off -c full_page_writes=off -c max_connections=50"
         )
         log = str(self.folder / "log")
         _run("pg_ctl", "-D", str(self.folder / "db"), "-w", "-l", log, "-o", options, "start")
