@@ -7,6 +7,7 @@ import os
 import sys
 from contextlib import contextmanager, nullcontext
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_replm.cli import INTERRUPTED, LIMIT, OK
@@ -43,6 +44,7 @@ def run(options: argparse.Namespace) -> int:
     root = find_model(options.root or _default_model(), "--root")
     sub = None if options.sub is None else find_model(options.sub, "--sub")
     context = read_context(options.paths)
+    _check_writable(options.html)
     kept = Kept(options.trajectory)
     watching = nullcontext() if options.quiet else open_progress()
     with _checkpointer(options.resume) as saver:
@@ -156,14 +158,20 @@ def _task(rlm: RLM, options: argparse.Namespace, context: Any) -> tuple[Any, Any
     return None, run_config
 
 
+def _check_writable(path: str | None) -> None:
+    """A report that cannot be written is an error before the run, not after it."""
+    if path is not None and not (os.access(Path(path).parent, os.W_OK) and not Path(path).is_dir()):
+        msg = f"--html {path}: there is no such directory, or nothing can be written there."
+        raise ConfigurationError(msg)
+
+
 def _tell(recorded: RecordedRun, options: argparse.Namespace, answer: str) -> None:
-    response = recorded.response
+    put(recorded.response.to_json() if options.json else answer)
+    sys.stdout.flush()  # first of all: it was paid for
     if options.html:
         recorded.to_html(options.html)
-    put(response.to_json() if options.json else answer)
-    sys.stdout.flush()
-    if options.html and not options.quiet:
-        say(f"report: {options.html}")
+        if not options.quiet:
+            say(f"report: {options.html}")
 
 
 def _tell_interrupted(recorded: RecordedRun | None, options: argparse.Namespace) -> int:

@@ -23,10 +23,11 @@ logger = logging.getLogger("langchain_replm")
 
 _NOT_TEXT = frozenset(
     {"type", "run", "schema", "version", "time", "kind", "status", "function", "stop_reason",
-     "request_sha256", "sha256", "model", "root_model", "sub_model", "usage", "config", "thread",
+     "request_sha256", "sha256", "root_model", "sub_model", "usage", "config", "thread",
      "sandbox_missing"}
 )  # fmt: skip
-"""Names whose values are numbers, hashes, names of models, or words of a fixed list."""
+"""Names whose values are numbers, hashes, settings, or words of a fixed list. The `model` of a call
+is not among them: a cell may have asked for any."""
 _NAMED_BY_CELLS = frozenset({"changed", "variables", "structured_response"})
 """Objects whose keys were chosen by a cell, so that they are text as well."""
 
@@ -41,8 +42,8 @@ class TrajectoryFile:
     Args:
         path: The file; its directory must exist.
         redact: Called with every text before it is written; what it returns is written instead. If
-            it fails, the line is left out and a `lost` line says so. Names of models, hashes and
-            numbers are not text.
+            it fails, the line is left out and a `lost` line says so. Settings, hashes and numbers
+            are not text.
 
     Raises:
         ConfigurationError: The path cannot be written to; before any run.

@@ -136,6 +136,8 @@ def test_files_globs_and_directories_become_documents(
         (["ask", "?", "{folder}", "--root", "extractive", "--trajectory", "/no/file"],
          "/no/file cannot be written to"),
         (["ask", "?", "{folder}", "--root", "extractive", "--resume", "/no/dir/file"], "--resume"),
+        (["ask", "?", "{folder}", "--root", "extractive", "--html", "/no/dir/file"], "--html /no/"),
+        (["ask", "?", "{folder}", "--root", "extractive", "--html", "{folder}"], "--html "),
         (["show", "{folder}/birds.py", "--run", "x"], "invalid int value"),
         (["ask", "?", "{folder}", "--max-it", "3"], "unrecognized arguments: --max-it"),
         (["ask", "?"], "PATH"),

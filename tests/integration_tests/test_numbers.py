@@ -8,12 +8,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import sync_playwright
 
-from langchain_replm import RLMEvent, RLMResponse
+from langchain_replm import RLMEvent, RLMResponse, read_trajectories
+from langchain_replm.cli import main
 from langchain_replm.types import add_usage_by_model, total
+from tests.browser import FLAGS, find_browser
 from tests.integration_tests.test_langsmith import THREADS, sub
 from tests.langsmith_server import Ingest, langsmith, metadata
 from tests.otel import Telemetry, telemetry
@@ -173,10 +177,40 @@ def from_opentelemetry(got: Telemetry) -> Numbers:
     )  # fmt: skip
 
 
+def from_page(program: str, path: Path, cost: float) -> Numbers:
+    """As a person reads them in the report, in a browser."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
+        page = browser.new_page()
+        page.goto(path.as_uri())
+        page.locator("html[data-ready=yes]").wait_for(state="attached")
+        figures = {
+            label: number.replace(",", "")
+            for number, label in (
+                figure.inner_text().split("\n") for figure in page.locator(".figure").all()
+            )
+        }
+        rows = page.locator(".tables table").first.locator("tbody").inner_text().splitlines()
+        stop_reason = page.locator("#verdict .why .badge").inner_text()
+        browser.close()
+    cells = [row.split("\t") for row in rows]
+    tokens = {
+        name: (int(read.replace(",", "")), int(written.replace(",", "")))
+        for name, read, _, written, _ in cells
+    }
+    assert int(figures["tokens"]) == sum(sum(pair) for pair in tokens.values())
+    assert float(figures["cost"][1:]) == pytest.approx(cost, rel=1e-3), "rounded for people"
+    return Numbers(
+        int(figures["iterations"]), int(figures["sub-calls"]), int(figures["cache hits"]), tokens,
+        cost, stop_reason,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("colour", ["sync", "async"])
-def test_all_numbers_agree(colour: str) -> None:
+def test_all_numbers_agree(colour: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     events: list[RLMEvent] = []
-    rlm = make(RUN)
+    path = tmp_path / "run.jsonl"
+    rlm = make(RUN).model_copy(update={"trajectory_file": path})
     with langsmith() as ingest, telemetry() as got:
         if colour == "sync":
             response = rlm.generate(QUERY, TEXT, on_event=events.append)
@@ -193,3 +227,10 @@ def test_all_numbers_agree(colour: str) -> None:
     assert from_last_event(events, truth.tokens) == truth
     assert from_langsmith(ingest) == truth
     assert from_opentelemetry(got) == truth
+    [recorded] = read_trajectories(path)
+    assert from_response(recorded.response) == truth
+    assert main(["show", str(path), "--json"]) == 0
+    assert from_response(RLMResponse.model_validate_json(capsys.readouterr().out)) == truth
+    program, _ = find_browser()
+    if program is not None:  # without one, the tests of the report are skipped and say why
+        assert from_page(program, response.to_html(tmp_path / "run.html"), truth.cost) == truth
