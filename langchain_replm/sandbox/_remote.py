@@ -113,6 +113,7 @@ def step(folder: Path, nonce: str, seen: int, wait_seconds: float) -> None:
     (folder / "asked").write_text(str(seen))
     deadline, pause = time.monotonic() + wait_seconds, 0.002
     while True:
+        os.utime(folder / "asked")  # a host that waits is still there
         # In this order: what was said before the end must not be missed.
         ended = (folder / "ended").exists()
         size = (folder / "out").stat().st_size

@@ -231,6 +231,14 @@ def test_kill_close_and_forget(tmp_path: Path) -> None:
     assert not early.interrupt()
 
 
+def test_a_worker_whose_host_waits_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sandbox = make(tmp_path, idle_seconds=2)
+    monkeypatch.setattr(worker_harness, "make_sandbox", lambda _: sandbox)
+    with Harness("deepagents") as worker:
+        # The server looks every two seconds.
+        assert worker.output("import time\ntime.sleep(5)\nprint(1)") == "1\n"
+
+
 def test_a_worker_whose_host_is_gone_ends_itself(tmp_path: Path) -> None:
     script = (
         "import os, sys\n"
