@@ -39,6 +39,7 @@ from langchain_replm._effects import (
     StartCalls,
     Worked,
 )
+from langchain_replm._log import log_event, log_failure
 from langchain_replm._recording import record_event, record_update
 from langchain_replm._requests import (
     Call,
@@ -65,8 +66,6 @@ if TYPE_CHECKING:
     from langchain_replm.types import StopReason
 
 T = TypeVar("T")
-
-logger = logging.getLogger("langchain_replm")
 
 
 class Node(Runnable["RLMState", "Command[str]"]):
@@ -196,26 +195,21 @@ class _Performer:
         """Tell stream, callback and log; one event at a time, and no listener can end a run."""
         root = self.scope.root
         options = root.options
-        level = logging.INFO if root.settings.config.verbose else logging.DEBUG
+        verbose = root.settings.config.verbose or (event.type, event.depth) == ("final_answer", 0)
+        level = logging.INFO if verbose else logging.DEBUG
         with root.emit_lock:
             if event.type == "token":
                 if options.stream_tokens and event.depth == 0:
                     root.write(event.to_dict())
                 return
-            if logger.isEnabledFor(level):
-                # No text of the context above DEBUG: the preview may quote it.
-                text = event.preview if level == logging.DEBUG else ""
-                logger.log(
-                    level, "%s depth=%d iteration=%d %s",
-                    event.type, event.depth, event.iteration, text,
-                )  # fmt: skip
+            log_event(event, level)
             root.write(event.to_dict())
             record_event(root, event)
             if options.on_event is not None:
                 try:
                     options.on_event(event)
-                except Exception:
-                    logger.exception("on_event failed for %s; the run goes on", event.type)
+                except Exception as error:  # noqa: BLE001 - no listener can end a run
+                    log_failure(f"on_event failed for {event.type}", error)
 
     def token(self, effect: CallRootModel, chunk: AIMessageChunk) -> None:
         text = chunk.text
@@ -232,7 +226,7 @@ class _Performer:
         elapsed = time.monotonic() - started
         began = self.scope.run_seconds() - elapsed
         if isinstance(message, Exception):
-            logger.warning("the root model failed: %s: %s", type(message).__name__, message)
+            log_failure("the root model failed", message)
             return RootReply(None, message, elapsed, began)
         if isinstance(message, AIMessageChunk):
             message = message_chunk_to_message(message)

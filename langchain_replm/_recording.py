@@ -6,11 +6,11 @@ carry. So a recorder sees exactly what the response will be made of, in every wa
 
 from __future__ import annotations
 
-import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from langchain_replm._log import log_failure
 from langchain_replm._prices import name_of
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from langchain_replm.events import RLMEvent
     from langchain_replm.state import RLMState, RunScope
-
-logger = logging.getLogger("langchain_replm")
 
 _OF_A_REPLY = (
     "number", "closing", "reply", "model", "usage", "error", "started_seconds", "elapsed_seconds",
@@ -82,6 +80,6 @@ def _tell(scope: RunScope, kind: str, data: Mapping[str, Any]) -> None:
         return
     try:
         recorder.record({"type": kind, "run": scope.recorded_as, **data})
-    except Exception:
+    except Exception as error:  # noqa: BLE001 - any
         # A recorder is a listener: a full disk must not cost a run that was paid for.
-        logger.exception("the recorder failed for %r; the run goes on", kind)
+        log_failure(f"the recorder failed for {kind!r}", error)

@@ -90,6 +90,10 @@ class RLMConfig(BaseModel):
     metadata_prefix_chars: int = Field(default=10_000, ge=200)
     """Characters of the cells' output that the root model sees per iteration, head and tail."""
 
+    trace_prompt_chars: int | None = Field(default=10_000, ge=0)
+    """Longest message that LangSmith gets whole; of a longer one head, tail, length and hash. A
+    prompt of a sub-call may be all of the context. None: everything is uploaded as it is."""
+
     context_preview_chars: int = Field(default=1_000, ge=0)
     """Characters of the context shown to the root model at the start, head and tail."""
 

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from langchain_replm._prices import name_of
 from langchain_replm._requests import root_model
 from langchain_replm._traces.calls import annotate, apump, is_own, pump
+from langchain_replm._traces.prompts import shorten_prompts
 from langchain_replm._tracing import (
     METADATA_PREFIX,
     iteration_metadata,
@@ -102,6 +103,7 @@ class _Place:
     def __init__(self, manager: BaseCallbackManager, config: RunnableConfig) -> None:
         self._manager = manager
         self._scope: RunScope = config["configurable"][SCOPE_KEY]
+        shorten_prompts(manager, self._scope.settings.config.trace_prompt_chars)
         # What is ours describes the run of the graph; LangGraph has given it to the node as well.
         for labels in (manager.tags, manager.inheritable_tags):
             labels[:] = [tag for tag in labels if not is_own(tag)]

@@ -16,6 +16,8 @@ from types import CodeType
 from typing import Any
 
 import pytest
+from opentelemetry import trace
+from opentelemetry.util._once import Once
 
 import langchain_replm
 from tests.openai_server import OpenAIServer, Reply, Request
@@ -38,6 +40,9 @@ def respond(request: Request) -> Reply:
 
 @pytest.fixture
 def openai_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # A page may configure OpenTelemetry, which a process can do only once.
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
     with OpenAIServer(respond) as server:
         monkeypatch.setenv("OPENAI_API_KEY", "test")
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
@@ -84,7 +89,7 @@ def test_every_block_of_a_page_runs(
 def docstring_examples() -> list[tuple[str, str, dict[str, Any]]]:
     found = []
     for info in pkgutil.walk_packages(langchain_replm.__path__, "langchain_replm."):
-        if "_worker" in info.name:
+        if "_worker" in info.name or info.name.endswith("__main__"):
             continue
         module = importlib.import_module(info.name)
         tree = ast.parse(Path(str(module.__file__)).read_text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from functools import cache
 from typing import Any
@@ -172,6 +173,25 @@ def test_the_context_is_not_uploaded() -> None:
     assert SENTENCE * 40 not in sent
     assert len(sent) < 200_000
     assert ingest.received_bytes < 50_000
+
+
+@pytest.mark.parametrize(("most", "whole"), [(10_000, False), (None, True)])
+def test_a_prompt_that_is_the_context_is_not_uploaded_unless_asked_for(
+    most: int | None, *, whole: bool
+) -> None:
+    scenario = Scenario([cell("FINAL(llm_query(context))")], config={"trace_prompt_chars": most})
+    context = "".join(f"{number} herons. " for number in range(3_000))
+    with langsmith() as ingest:
+        response = make(scenario).invoke({"query": QUERY, "context": context})
+    assert response.answer.startswith(f"read {len(context)}"), "the model got all of it"
+    [run] = ingest.of_role("sub")
+    prompt = run["inputs"]["messages"][0][0]["kwargs"]["content"]
+    assert (prompt == context) is whole
+    if not whole:
+        assert len(prompt) < 10_300
+        assert hashlib.sha256(context.encode()).hexdigest() in prompt
+        assert f"of {len(context):,} characters are not in the trace" in prompt
+    assert len(ingest.posts) == len(ingest.runs), "one tracer, not two"
 
 
 def test_the_upload_grows_with_the_iterations_not_with_their_square() -> None:
