@@ -62,6 +62,10 @@ MAX_STRUCTURE: Final = 1_000_000
 """Security limit: brackets, commas and colons of one message, outside of strings. 16 MiB of
 `[[],[],` would become half a gigabyte of Python objects; a million values stay below 100 MB."""
 
+MAX_DEPTH: Final = 100
+"""Security limit: lists and objects inside of each other. What parses may still be too deep for
+those who work with it after us, who walk it from further up the stack."""
+
 MAX_NAMES: Final = 300
 """Security limit: variables that one cell may be said to have changed or removed."""
 
@@ -263,13 +267,15 @@ def clean(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def _clean_value(value: Any) -> Any:
+def _clean_value(value: Any, depth: int = 0) -> Any:
     if isinstance(value, str):
         return clean(value)
+    if depth > MAX_DEPTH:
+        raise RecursionError
     if isinstance(value, list):
-        return [_clean_value(item) for item in value]
+        return [_clean_value(item, depth + 1) for item in value]
     if isinstance(value, dict):
-        return {clean(key): _clean_value(item) for key, item in value.items()}
+        return {clean(key): _clean_value(item, depth + 1) for key, item in value.items()}
     return value
 
 
@@ -378,6 +384,7 @@ def _parse(payload: bytes) -> dict[str, Any]:
         message = _clean_value(message)
     except (ValueError, RecursionError) as error:
         # ValueError: no UTF-8, no JSON, or an integer of more digits than Python converts.
+        # RecursionError: nested too deeply.
         msg = f"The worker sent a message that is no JSON ({type(error).__name__})."
         raise ProtocolError(msg) from None
     if not isinstance(message, dict):

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 WIRE_VERSION = 1
 HEADER_BYTES = 5
 READ_BYTES = 1 << 20
+MAX_DEPTH = 90
+"""Most that the arguments of a tool may be nested; the host's own limit is a little higher."""
 
 
 class GoneError(Exception):
@@ -261,6 +263,9 @@ def _sized(
     chars = sum(len(item.get("prompt", "")) + _chars(item.get("context")) for item in items)
     if chars > limit:
         refuse(chars, "characters")
+    if kind == "tool" and _is_too_deep(items, MAX_DEPTH):
+        msg = f"the arguments of {function} are nested more than {MAX_DEPTH} levels deep"
+        raise ValueError(msg)
     try:
         text = json.dumps(items, ensure_ascii=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:
@@ -282,6 +287,14 @@ def _sized(
         return len(body).to_bytes(4, "big") + b"J" + body
 
     return frame_of
+
+
+def _is_too_deep(value: object, left: int) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list | tuple):
+        return False
+    return left < 0 or any(_is_too_deep(item, left - 1) for item in value)
 
 
 def _chars(context: Any) -> int:

@@ -53,9 +53,16 @@ NO_WALL_ON_WINDOWS: Final = (
     "that your user may do, ProcessSandbox(isolation='process')."
 )
 
+ENCODINGS: Final = (  # noqa: SIM905 - as the other lists of names
+    "ascii cp1252 cp437 idna latin_1 punycode utf_16 utf_16_be utf_16_le utf_32 utf_32_be "
+    "utf_32_le utf_8_sig"
+).split()
+
 PRELOADED: Final = (
     *ALLOWED_MODULES,
-    *(f"encodings.{name}" for name in ("cp1252", "latin_1", "utf_16", "utf_32", "utf_8_sig")),
+    *(f"encodings.{name}" for name in ENCODINGS),
+    "html.entities",
+    "html.parser",
     *(f"concurrent.futures.{name}" for name in ("thread", "process")),
     "_strptime",
     "_pydecimal",

@@ -26,7 +26,8 @@ GROWN_BYTES = 100 * 2**20
 GROWN_ADDRESSES = 2**30
 KEPT_BYTES = 2**22
 GRACE_SECONDS = 0.5
-ALONE_SECONDS = 1.5
+ALONE_SECONDS = 5.0
+GULLIBLE_SECONDS = 1.5
 
 MEMORY_SECRET = "MEMORY-" + secrets.token_hex(8)
 
@@ -142,6 +143,8 @@ class Stage:
         self._harness: Watched | None = None
         self._secret = "ENVIRON-" + secrets.token_hex(8)
         self._seconds = ALONE_SECONDS if plan["alone"] else PATIENCE_SECONDS
+        if plan["gullible"]:
+            self._seconds = GULLIBLE_SECONDS
         os.environ["HOST_SECRET"] = self._secret
         logging.disable()
         self._scene = Path(plan["work"], "scene")

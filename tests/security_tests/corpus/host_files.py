@@ -38,7 +38,6 @@ CHANGES = {
     "mode": "os.chmod('<<file>>', 0o777)",
     "times": "os.utime('<<file>>', (1, 1))",
     "mapped-write": "import mmap\nfd = os.open('<<file>>', os.O_RDWR)\nmmap.mmap(fd, 0)[0:1] = b'x'",
-    "unnamed": "fd = os.open('<<folder>>', os.O_TMPFILE | os.O_RDWR)\nos.link(f'/proc/self/fd/{fd}', '<<folder>>/new', follow_symlinks=True)",
     "log": "import logging\nlogging.basicConfig(filename='<<folder>>/log')\nlogging.error('x')",
     "database": "import dbm.dumb\ndbm.dumb.open('<<folder>>/base')['k'] = 'v'",
     "temporary": "import tempfile\ntempfile.mkdtemp(dir='<<folder>>')",

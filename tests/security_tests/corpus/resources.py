@@ -5,8 +5,8 @@ from tests.security_tests.corpus import attacks
 MEMORY = {
     "bytes": "kept = [bytearray(b'x') * (50 * 2**20) for _ in range(6)]",
     "text": "kept = ('x' * 2**20) * 300",
-    "list": "kept = list(range(8_000_000))",
-    "dict": "kept = {n: str(n) for n in range(1_500_000)}",
+    "list": "kept = list(range(4_000_000))",
+    "dict": "kept = {n: str(n) for n in range(800_000)}",
     "mapped": "import mmap\nm = mmap.mmap(-1, 300 * 2**20)\nfor at in range(0, len(m), 4096): m[at] = 1",
     "addresses": "import mmap\nkept = [mmap.mmap(-1, 500 * 2**20) for _ in range(3)]",
 }
