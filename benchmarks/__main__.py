@@ -12,7 +12,16 @@ from pathlib import Path
 
 from benchmarks._measure import Plan, Row, progress, table
 
-NAMES = ("iteration", "fanout", "context", "coldstart", "worker", "printflood", "concurrent")
+NAMES = (
+    "iteration",
+    "fanout",
+    "context",
+    "coldstart",
+    "worker",
+    "modes",
+    "printflood",
+    "concurrent",
+)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from langchain_replm.sandbox._lifecycle import SessionKeeper
 from langchain_replm.sandbox._policy import policy_data
 from langchain_replm.sandbox._wire import CellFinished, Session, Setup, WireLimits
+from langchain_replm.sandbox.base import Sandbox
 from langchain_replm.sandbox.process import ProcessSandbox
 
 ECHO = """
@@ -25,12 +26,14 @@ for line in sys.stdin:
 
 
 @contextmanager
-def open_session(limits: WireLimits | None = None) -> Iterator[tuple[SessionKeeper, Session]]:
-    """A worker of the default sandbox, ready for cells."""
-    sandbox = ProcessSandbox("restricted")
+def open_session(
+    limits: WireLimits | None = None, *, sandbox: Sandbox | None = None, context: str = "heron"
+) -> Iterator[tuple[SessionKeeper, Session]]:
+    """A worker, of the default sandbox if no other is given, ready for cells."""
+    sandbox = sandbox or ProcessSandbox("restricted")
     keeper = SessionKeeper(sandbox)
     try:
-        setup = Setup(policy=policy_data(sandbox.policy), context="heron")
+        setup = Setup(policy=policy_data(sandbox.policy), context=context)
         opened = keeper.opening(lambda: (setup, limits or WireLimits())).result()
         yield keeper, opened.session
     finally:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from benchmarks._measure import Plan, Row, compare, interleave, timed
 from benchmarks._sessions import open_echo, open_session, run_cell
 
-START_AIM, CELL_AIM = 1.5, 10.0
+START_AIM, CELL_AIM = 3.0, 10.0
 CELLS = 200
 
 

@@ -6,9 +6,11 @@ after. Where it has a control, the same cells have the effect that they are afte
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -44,40 +46,50 @@ CONTROLS = {
 """Where attacks succeed; the name is that of `Attack.control`."""
 
 
-@functools.cache
-def staged(name: str) -> dict[str, Any]:
-    """What came of all attacks in one setting; they are staged once."""
+AT_ONCE = 2
+Staged = dict[str, Future[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def staged(request: pytest.FixtureRequest) -> Iterator[Staged]:
+    """What came of all attacks, by setting or control; each is staged once, two at a time."""
+    chosen = {
+        item.callspec.params.get(name)
+        for item in request.session.items
+        for name in ("setting", "control")
+        if item.path == request.path and hasattr(item, "callspec")
+    }
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {name: pool.submit(_stage, name) for name in (*CONTROLS, *SETTINGS) if name in chosen}
+
+
+def _stage(name: str) -> dict[str, Any]:
+    if name in CONTROLS:
+        return stage(CONTROLS[name], [attack for attack in ATTACKS if attack.control == name])
     setting = SETTINGS[name]
     if setting.mode == "docker":
         engine, reason = find_engine()
         if engine is None:
             pytest.skip(f"no container engine can run here: {reason}")
         image = {"image": engine.image, "engine": engine.command, "python": PYTHON}
-        environment = engine.environment
-        setting = Setting(
-            mode="docker", light=True, options={**setting.options, **image}, environment=environment
-        )
+        options = {**setting.options, **image}
+        setting = replace(setting, options=options, environment=engine.environment)
     return stage(setting, ATTACKS)
-
-
-@functools.cache
-def under_control(name: str) -> dict[str, Any]:
-    return stage(CONTROLS[name], [attack for attack in ATTACKS if attack.control == name])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_no_attack_gets_through(setting: str, family: str) -> None:
-    results = staged(setting)
+def test_no_attack_gets_through(staged: Staged, setting: str, family: str) -> None:
+    results = staged[setting].result()
     found = {name: result for name, result in results.items() if name.startswith(f"{family}/")}
     through = {name: result for name, result in found.items() if result["effects"]}
     assert not through
 
 
 @pytest.mark.parametrize("control", CONTROLS)
-def test_attacks_get_through_where_nothing_stops_them(control: str) -> None:
+def test_attacks_get_through_where_nothing_stops_them(staged: Staged, control: str) -> None:
     """So their failure above means something: the cells are right, and the effects are seen."""
-    results = under_control(control)
+    results = staged[control].result()
     wanted = {f"{attack.family}/{attack.name}": attack.effect for attack in ATTACKS}
     # A host that is dead shows no other effect, and is worse.
     failed = {

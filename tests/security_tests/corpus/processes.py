@@ -24,6 +24,9 @@ STAYING = {
     "bomb": f"for _ in range(64):\n    try:\n        if not os.fork(): {STAY}\n    except OSError: pass",
 }
 
+# Their new session is theirs before the cell ends, and its process group is killed.
+STAYING = {name: code + "\ntime.sleep(0.3)" for name, code in STAYING.items()}
+
 ATTACKS = (
     *attacks("processes", "changed", ROWS, control="process"),
     *(
