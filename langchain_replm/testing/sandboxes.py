@@ -65,6 +65,11 @@ class SandboxStandardTests(ABC):
         """`sandbox_timeout` of the tests that run into it."""
         return 1.0
 
+    @property
+    def deadly_cell(self) -> str | None:
+        """A cell that ends its own worker; None where no cell can do so."""
+        return None
+
     # How the tests run cells.
 
     def run(self, *cells: str, context: Any = "some text", **config: Any) -> RLMResponse:
@@ -199,6 +204,56 @@ class SandboxStandardTests(ABC):
         assert response.trajectory[1].cells[0].status == "timeout"
         restarted = "restarted" in self.observed(response, 2)
         assert restarted is not self.supports_interrupt
+
+    def test_a_dead_worker_is_replaced(self) -> None:
+        """The run goes on in a new worker, with the variables and replies of the old one."""
+        if self.deadly_cell is None:
+            return
+        response = self.run(
+            "kept = llm_query('once')\norder = list({f'w{n}' for n in range(20)})",
+            self.deadly_cell,
+            "FINAL([kept, order == list({f'w{n}' for n in range(20)})])",
+        )
+        assert response.trajectory[1].cells[0].status == "died"
+        assert json.loads(response.answer) == ["ONCE", True]
+        assert response.sub_calls == 1
+        assert "restarted" in self.observed(response, 2)
+
+    def test_equal_runs_are_equal(self) -> None:
+        """Replay needs it: sets have the same order in every session."""
+        cell = "FINAL([str(item) for item in {f'w{n}' for n in range(30)}])"
+        assert self.run(cell).answer == self.run(cell).answer
+
+    def test_a_wide_batch_comes_back_in_order(self) -> None:
+        """Two hundred sub-calls at once."""
+        cell = "FINAL(llm_query_batch([f'p{n}' for n in range(200)]))"
+        response = self.run(cell)
+        assert json.loads(response.answer) == [f"P{n}" for n in range(200)]
+
+    def test_a_huge_error_is_bounded(self) -> None:
+        """An exception may carry the whole context in its message."""
+        response = self.run("raise ValueError('x' * 1_000_000)", "FINAL('on')")
+        assert response.answer == "on"
+        assert len(self.observed(response)) < 20_000  # noqa: PLR2004 - bounded
+
+    def test_text_that_no_encoding_has_is_replaced(self) -> None:
+        """A lone surrogate in an answer would break the next request; refusing it will do, too."""
+        response = self.run("print(chr(0xD800))\nFINAL('a' + chr(0xDFFF) + 'b')", "FINAL('abc')")
+        assert len(response.answer) == 3  # noqa: PLR2004 - replaced, not lost
+        response.to_json().encode()
+
+    def test_cancelling_ends_a_running_cell(self) -> None:
+        """The caller has its `CancelledError`, and the cell is over."""
+
+        async def cancel() -> bool:
+            rlm = self.make_rlm(("while True: pass",), {"sandbox_timeout": 60.0})
+            running = asyncio.ensure_future(rlm.agenerate("q", "some text"))
+            await asyncio.sleep(0.5)  # the cell burns, or is about to
+            running.cancel()
+            done, _ = await asyncio.wait({running}, timeout=30.0)
+            return bool(done) and running.cancelled()
+
+        assert asyncio.run(cancel())
 
     def test_runs_at_the_same_time_share_nothing(self) -> None:
         """Both colours."""

@@ -37,6 +37,7 @@ class Setting:
         light: Leave the heavy attacks out.
         alone: Stage each attack in a host of its own.
         gullible: The host believes every frame.
+        off: Layers of the jail that are switched off.
     """
 
     who: str = "own"
@@ -45,6 +46,7 @@ class Setting:
     light: bool = False
     alone: bool = False
     gullible: bool = False
+    off: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -64,6 +66,7 @@ def stage(setting: Setting, attacks: Sequence[Attack]) -> dict[str, Any]:
         "rules_off": rules_off,
         "alone": setting.alone,
         "gullible": setting.gullible,
+        "off": setting.off,
         "attacks": [{**a.as_dict(), "name": f"{a.family}/{a.name}"} for a in chosen],
     }
     with host_command(setting.who) as (command, root):

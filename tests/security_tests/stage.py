@@ -69,7 +69,9 @@ def make_sandbox(plan: dict[str, Any]) -> Sandbox:
         from langchain_replm.sandbox.docker import DockerSandbox
 
         return DockerSandbox(**plan["options"])
-    return ProcessSandbox(plan["mode"], **plan["options"])
+    sandbox = ProcessSandbox(plan["mode"], **plan["options"])
+    sandbox._jail_layers = [name for name in sandbox._jail_layers if name not in plan["off"]]
+    return sandbox
 
 
 class Watched(Harness):

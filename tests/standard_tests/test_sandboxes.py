@@ -18,12 +18,19 @@ from tests.container_engine import PYTHON, find_engine
 pytestmark = pytest.mark.usefixtures("nothing_left_behind")
 
 
+EXIT = "_exit(1)"
+
+
 class TestRestricted(SandboxStandardTests):
+    deadly_cell = f"len.__self__.__import__('os').{EXIT}"
+
     def make_sandbox(self) -> ProcessSandbox:
         return ProcessSandbox(policy="restricted")
 
 
 class TestSubprocess(SandboxStandardTests):
+    deadly_cell = f"import os\nos.{EXIT}"
+
     def make_sandbox(self) -> ProcessSandbox:
         return ProcessSandbox(policy="subprocess")
 
@@ -48,6 +55,7 @@ class TestDeepAgents(SandboxStandardTests):
     """An interrupt by command may come later than a cell is given, so there is none."""
 
     supports_interrupt = False
+    deadly_cell = f"import os\nos.{EXIT}"
 
     def make_sandbox(self) -> DeepAgentsSandbox:
         return DeepAgentsSandbox(ShellBackend(), python=sys.executable)
@@ -55,6 +63,9 @@ class TestDeepAgents(SandboxStandardTests):
 
 @pytest.mark.timeout(600)  # the first test may install an engine
 class TestDocker(SandboxStandardTests):
+    deadly_cell = f"import os\nos.{EXIT}"
+    timeout_seconds = 2.0
+
     def make_sandbox(self) -> DockerSandbox:
         engine, _ = find_engine()
         assert engine is not None
