@@ -278,12 +278,8 @@ def _sized(
     names = json.dumps({"type": "call", "function": function, "kind": kind})[:-1].encode()
 
     def frame_of(number: int, cell: str) -> bytes:
-        body = b'%s,"id":%d,"cell":%s,"items":%s}' % (
-            names,
-            number,
-            json.dumps(cell).encode(),
-            payload,
-        )
+        own = json.dumps(cell).encode()
+        body = b'%s,"id":%d,"cell":%s,"items":%s}' % (names, number, own, payload)
         return len(body).to_bytes(4, "big") + b"J" + body
 
     return frame_of
