@@ -42,7 +42,7 @@ def recorded_call(scope: RunScope, request: CallRequest) -> CallOutcome | None:
     saved = scope.journal and scope.journal.find(request.journal_key, SavedCall)
     if not saved:
         return None
-    of_child = saved.sub_calls - 1 if runs_child(request, scope) else 0
+    of_child = saved.sub_calls - (request.kind != "candidate") if runs_child(request, scope) else 0
     scope.budget.restore(of_child, spent=spent(saved.usage, saved.cost_usd, NOTHING))
     return CallOutcome(request=request, started_seconds=scope.run_seconds(), **dict(saved))
 

@@ -82,7 +82,7 @@ def error_text(error: BaseException | None) -> str:
 
 def root_model(scope: RunScope) -> BaseChatModel:
     """The model that writes cells: in a child run it is the parent's sub-model."""
-    return scope.settings.root_model if scope.depth == 0 else scope.settings.sub_model
+    return scope.settings.root_model if scope.level == 0 else scope.settings.sub_model
 
 
 def lane_of(request: CallRequest, scope: RunScope) -> str:
@@ -95,7 +95,9 @@ def lane_of(request: CallRequest, scope: RunScope) -> str:
 def runs_child(request: CallRequest, scope: RunScope) -> bool:
     """An `rlm_query` runs a child only while the depth allows."""
     depth = scope.settings.config.max_recursion_depth
-    return request.kind == "rlm_query" and scope.depth + 1 < depth
+    if request.kind == "candidate":
+        return True
+    return request.kind == "rlm_query" and scope.level + 1 < depth
 
 
 class RootCall:
@@ -203,12 +205,27 @@ class Call:
         del self.config["run_name"]  # a tool is known by its own name
 
     def _ask_child(self) -> None:
-        self.target = self._scope.settings.make_child()
+        settings, request = self._scope.settings, self._request
+        options = RunOptions(parent=self._scope, path=request.journal_key)
+        if request.kind == "candidate":
+            # It is asked the same: what a conversation has set stays, but for the listeners.
+            options = replace(
+                self._scope.options,
+                parent=self._scope,
+                path=request.journal_key,
+                is_candidate=True,
+                on_event=None,
+                stream_tokens=False,
+                shows_tokens=False,
+            )
+        self.config["configurable"] = {OPTIONS_KEY: options}
+        if settings.make_candidate is not None and request.kind == "candidate":
+            self.target, self.input = settings.make_candidate(), dict(request.arguments)
+            return
+        self.target = settings.make_child()
         context = self._request.context
         query = self._request.prompt
         self.input = {"query": query, "context": query if context is None else context}
-        options = RunOptions(parent=self._scope, path=self._request.journal_key)
-        self.config["configurable"] = {OPTIONS_KEY: options}
 
     def done(self, result: Any, started: float) -> CallOutcome:
         """The outcome of a call that returned."""
@@ -285,7 +302,7 @@ class Call:
             else None,
             usage=totals.usage_by_model,
             cost_usd=None if totals.unpriced_models else totals.cost_usd,
-            sub_calls=1 + totals.sub_calls,
+            sub_calls=(self._request.kind == "rlm_query") + totals.sub_calls,
             elapsed_seconds=elapsed,
             child=child,
         )

@@ -40,6 +40,7 @@ _TAGS = {
     "root_judge": ["rlm:root", "nostream"],
     "llm_query": ["rlm:sub", "nostream"],
     "rlm_query": ["rlm:child"],
+    "candidate": ["rlm:candidate"],
     "tool": ["rlm:tool"],
 }
 _ROLES = {
@@ -48,6 +49,7 @@ _ROLES = {
     "root_judge": "judge",
     "llm_query": "sub",
     "rlm_query": "child",
+    "candidate": "candidate",
     "tool": "tool",
 }
 

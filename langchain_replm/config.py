@@ -139,6 +139,10 @@ class RLMConfig(BaseModel):
     goes on with the notes. None: three quarters of the window that the LangChain profile of the
     root model tells, if it tells one. 0: never."""
 
+    n_candidates: int = Field(default=1, ge=1, le=16)
+    """Runs of the same query within one budget; the answer that most of them give counts, and of
+    equals the one that the root model picks. They differ only where the model's replies do."""
+
     direct_below_chars: int = Field(default=0, ge=0)
     """A context shorter than this goes to the root model in one call, without a REPL, unless there
     are tools: on short inputs the plain model is better and cheaper. 0: never.
@@ -191,6 +195,12 @@ class RLMConfig(BaseModel):
 
     @model_validator(mode="after")
     def _children_cannot_ask(self) -> RLMConfig:
+        if self.approve and self.n_candidates > 1:
+            msg = (
+                "approve and n_candidates > 1 do not go together: candidates run inside of a node, "
+                "where nobody can be asked. Set n_candidates=1 or approve=()"
+            )
+            raise ValueError(msg)
         if {"cells", "tools"} & set(self.approve) and self.max_recursion_depth > 1:
             msg = (
                 "approve and max_recursion_depth > 1 do not go together: a child runs inside a "

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
@@ -27,6 +28,7 @@ from langchain_replm._drivers import Node
 from langchain_replm._effects import Datum
 from langchain_replm._lanes import Lanes
 from langchain_replm._models import resolve_chat_model
+from langchain_replm._nodes.candidates import candidates
 from langchain_replm._nodes.parse import parse, wants_sandbox
 from langchain_replm._nodes.root_generate import root_generate
 from langchain_replm._nodes.sandbox_exec import sandbox_exec
@@ -132,7 +134,8 @@ def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
         assert result["answer"] == "a heron"
         ```
     """
-    config = config or RLMConfig()
+    several = config or RLMConfig()
+    config = several.model_copy(update={"n_candidates": 1})
     root = resolve_chat_model(root_model, role="root_model")
     sub = root if sub_model is None else resolve_chat_model(sub_model, role="sub_model")
     named = {
@@ -154,7 +157,10 @@ def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
         recorder=as_recorder(trajectory_file),
     )
     builder = RLMStateGraph(settings)
-    return builder
+    if several.n_candidates == 1:
+        return builder
+    make_candidate = cache(lambda: builder.compile(checkpointer=False, name="candidate"))
+    return RLMStateGraph(replace(settings, config=several, make_candidate=make_candidate))
 
 
 def create_rlm_graph(
@@ -187,6 +193,10 @@ class RLMStateGraph(StateGraph[RLMState, None, RLMState, RLMOutput]):
     def __init__(self, settings: Settings) -> None:
         super().__init__(RLMState, output_schema=RLMOutput)
         self.settings = settings
+        if settings.make_candidate is not None:
+            self._add("candidates", candidates, _always(END), (END,))
+            self.add_edge(START, "candidates")
+            return
         self._add("root_generate", root_generate, _always("parse"), ("parse",))
         self._add("parse", parse, _after_parse, ("sandbox_exec", "truncate"))
         leads_to = (
@@ -327,6 +337,7 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
             lanes=parent.lanes if parent else Lanes(limits.max_concurrency),
             keeper=SessionKeeper(self.settings.sandbox),
             depth=parent.depth + 1 if parent else 0,
+            level=parent.level + (not options.is_candidate) if parent else 0,
             parent=parent,
             journal=parent.journal if parent else self._journal_of(saver, thread_id),
             contexts=self._contexts_of(saver, thread_id),
@@ -374,7 +385,7 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
         if "uri" not in handle:
             scope.contexts.put(handle, context)
         scope.handle, scope.given = handle, context
-        if not scope.is_direct(handle):
+        if not scope.is_direct(handle) and self.settings.make_candidate is None:
             history = None if scope.journal is None or scope.depth else ()
             scope.keeper.opening(setup_maker(scope, Datum(handle, history, handle["chars"])))
         claims = self.settings.sandbox.guarantees()

@@ -255,6 +255,8 @@ class Settings:
     """None: beside the checkpoints, when there is a checkpointer."""
     make_child: Callable[[], Runnable[Any, Any]]
     """The graph that runs an `rlm_query`."""
+    make_candidate: Callable[[], Runnable[Any, Any]] | None = None
+    """The graph that runs one candidate; None where there is only one."""
     response_format: AnswerFormat | None = None
     recorder: Recorder | None = None
 
@@ -267,6 +269,8 @@ class RunOptions:
     stream_tokens: bool = False
     parent: RunScope | None = None
     """Set for a child run: its budget, cache, lanes and listeners are those of the parent."""
+    is_candidate: bool = False
+    """The child run is one of several runs of the query itself: its level is that of the parent."""
     path: str = ""
     """Set for a child run: the journal key of the call that it answers."""
     # Of a run inside a conversation:
@@ -291,6 +295,9 @@ class RunScope:
     keeper: SessionKeeper
     lanes: Lanes
     depth: int = 0
+    """How many runs this one is inside of; events and traces show it."""
+    level: int = 0
+    """The same without runs that are candidates; it decides about models and recursion."""
     parent: RunScope | None = None
     run_id: str = ""
     """The run that this call begins; empty when it goes on with one that another call began."""
@@ -321,7 +328,7 @@ class RunScope:
     @property
     def answer_format(self) -> AnswerFormat | TurnFormat | None:
         """What the answer of this run must be; children answer in text."""
-        if self.depth > 0:
+        if self.level > 0:
             return None
         return self.options.answer_format or self.settings.response_format
 
@@ -329,7 +336,7 @@ class RunScope:
         """Whether this run is one call over the whole context, without a REPL."""
         short = context["chars"] < self.settings.config.direct_below_chars
         plain = not self.settings.tools and not self.options.in_conversation
-        return short and self.depth == 0 and plain
+        return short and self.level == 0 and plain
 
     def find_context(self, handle: ContextHandle) -> StoredContext:
         """The context of a handle.

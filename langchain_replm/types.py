@@ -6,6 +6,7 @@ All of it is immutable. The graph's state holds the same records as plain JSON d
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.messages.ai import UsageMetadata, add_usage
@@ -30,7 +31,7 @@ StopReason = Literal[
     "interrupted",
 ]
 CellStatus = Literal["ok", "error", "timeout", "died", "skipped"]
-SubCallKind = Literal["llm_query", "rlm_query", "tool"]
+SubCallKind = Literal["llm_query", "rlm_query", "tool", "candidate"]
 SubCallStatus = Literal["ok", "refused", "failed"]
 
 PROMPT_RECORD_CHARS = 2_000
@@ -159,6 +160,8 @@ class Iteration(Record):
     summary: Summary | None = None
     """Made before this reply, because the conversation had become long."""
     cells: tuple[Cell, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    """Runs among whose answers one was chosen; `reply` is that of the judge, if one was asked."""
     held: str | None = None
     """The guard that did not take the answer of this reply; names as in `RLMConfig`."""
     observation: str | None = None
@@ -172,13 +175,22 @@ class Iteration(Record):
         """The calls of the root model that came back: of the notes, if any, and of the reply."""
         if self.summary is not None:
             yield self.summary
-        if self.error is None:
+        if self.error is None and not (self.candidates and self.model is None):
             yield self
 
     def host_calls(self) -> Iterator[HostCall]:
         """Every host call of the iteration's cells, in order."""
         for cell in self.cells:
             yield from cell.host_calls
+
+
+class Candidate(Record):
+    """One of several runs of the same query."""
+
+    answer: str
+    stop_reason: StopReason
+    chosen: bool = False
+    trajectory: tuple[Iteration, ...] = ()
 
 
 class Totals(Record):
@@ -210,42 +222,69 @@ def total(trajectory: Iterable[Iteration]) -> Totals:
         assert total([Iteration(number=1, reply="FINAL(42)")]).iterations == 1
         ```
     """
-    iterations = sub_calls = tool_calls = cache_hits = 0
-    cost = 0.0
-    unpriced: set[str] = set()
-    usage: dict[str, UsageMetadata] = {}
+    sums = _Sums()
     for step in trajectory:
-        iterations += not step.closing
+        sums.iterations += not step.closing and not step.candidates
+        for candidate in step.candidates:
+            inner = total(candidate.trajectory)
+            sums.iterations += inner.iterations
+            sums.sub_calls += inner.sub_calls
+            add_usage_by_model(sums.usage, inner.usage_by_model)
+            sums.add_run(inner)
         for call in step.root_calls():
-            if call.usage is not None:
-                add_usage_by_model(usage, {call.model or "unknown": call.usage})
-            cost += call.cost_usd or 0.0
-            if call.cost_usd is None:
-                unpriced.add(call.model or "unknown")
+            usage = {} if call.usage is None else {call.model or "unknown": call.usage}
+            add_usage_by_model(sums.usage, usage)
+            sums.add_cost(call.cost_usd, call.model)
         for item in (item for asked in step.host_calls() for item in asked.items):
-            sub_calls += item.sub_calls
-            add_usage_by_model(usage, item.usage)
-            if item.child:
-                child = total(item.child)
-                tool_calls += child.tool_calls
-                cache_hits += child.cache_hits
-                cost += child.cost_usd
-                unpriced |= set(child.unpriced_models)
-                continue
-            tool_calls += item.kind == "tool" and item.status != "refused"
-            cache_hits += item.cached
-            cost += item.cost_usd or 0.0
-            if item.sub_calls and item.status == "ok" and item.cost_usd is None:
-                unpriced.add(item.model or "unknown")
-    return Totals(
-        iterations=iterations,
-        sub_calls=sub_calls,
-        tool_calls=tool_calls,
-        cache_hits=cache_hits,
-        usage_by_model=usage,
-        cost_usd=cost,
-        unpriced_models=tuple(sorted(unpriced)),
-    )
+            sums.add_item(item)
+    return sums.totals()
+
+
+@dataclass(slots=True)
+class _Sums:
+    """What `total` counts while it goes through a trajectory."""
+
+    iterations: int = 0
+    sub_calls: int = 0
+    tool_calls: int = 0
+    cache_hits: int = 0
+    cost_usd: float = 0.0
+    usage: dict[str, UsageMetadata] = field(default_factory=dict)
+    unpriced: set[str] = field(default_factory=set)
+
+    def add_item(self, item: SubCall) -> None:
+        self.sub_calls += item.sub_calls
+        add_usage_by_model(self.usage, item.usage)
+        if item.child:  # calls and tokens of a child are in its item already
+            self.add_run(total(item.child))
+            return
+        self.tool_calls += item.kind == "tool" and item.status != "refused"
+        self.cache_hits += item.cached
+        called = item.sub_calls and item.status == "ok"
+        if called or item.cost_usd is not None:
+            self.add_cost(item.cost_usd, item.model)
+
+    def add_run(self, inner: Totals) -> None:
+        self.tool_calls += inner.tool_calls
+        self.cache_hits += inner.cache_hits
+        self.cost_usd += inner.cost_usd
+        self.unpriced |= set(inner.unpriced_models)
+
+    def add_cost(self, cost_usd: float | None, model: str | None) -> None:
+        self.cost_usd += cost_usd or 0.0
+        if cost_usd is None:
+            self.unpriced.add(model or "unknown")
+
+    def totals(self) -> Totals:
+        return Totals(
+            iterations=self.iterations,
+            sub_calls=self.sub_calls,
+            tool_calls=self.tool_calls,
+            cache_hits=self.cache_hits,
+            usage_by_model=self.usage,
+            cost_usd=self.cost_usd,
+            unpriced_models=tuple(sorted(self.unpriced)),
+        )
 
 
 def ended_seconds(trajectory: Iterable[Iteration]) -> float:
@@ -353,6 +392,11 @@ class RLMResponse(Record):
         """The trajectory as a flat list, the final turn included."""
         return list(_flatten(self.trajectory))
 
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """All runs of the query, with `n_candidates` over 1; `chosen` says which one counts."""
+        return tuple(item for step in self.trajectory for item in step.candidates)
+
     def to_dict(self) -> dict[str, Any]:
         """The response as JSON data."""
         return self.model_dump(mode="json")
@@ -401,6 +445,11 @@ class RLMResponse(Record):
 
 def _flatten(trajectory: Iterable[Iteration]) -> Iterator[HistoryEntry]:
     for step in trajectory:
+        for candidate in step.candidates:
+            if candidate.chosen:
+                yield from _flatten(candidate.trajectory)
+        if step.candidates and step.model is None:
+            continue  # nobody was asked to choose
         reply = step.reply or step.error or ""
         yield HistoryEntry(
             role="root", content=reply, truncated_content=reply, iteration=step.number

@@ -269,6 +269,12 @@ SCENARIOS: dict[str, Scenario] = {
         answer="I cannot say how many.",
         stop_reason="max_iterations",
     ),
+    "candidates_agree": Scenario(
+        [cell("FINAL(len(llm_query_batch(['a', 'b'])) + context.count('heron'))")],
+        config={"n_candidates": 3},
+        answer="2002",
+        sub_calls=6,
+    ),
     "typed_map": Scenario(
         [cell("FINAL(sum(llm_map(range(20), 'Length of {item}', schema=int)))")],
         sub=lambda messages: "3" if "<reply " in messages[0].content else messages[0].content[10],

@@ -114,7 +114,7 @@ def _may_close(scope: RunScope, past: list[Iteration], limit: StopReason) -> boo
     Raises:
         ConfigurationError: Not even the first call of the run has room; nothing was spent yet.
     """
-    if not past and scope.depth == 0 and limit != "deadline":
+    if not past and scope.level == 0 and limit != "deadline":
         field = {"max_tokens": "max_total_tokens", "max_cost": "max_cost_usd"}[limit]
         value = getattr(scope.settings.config, field)
         msg = (
@@ -154,8 +154,8 @@ def render_system_prompt(scope: RunScope) -> str:
     text = system_prompt(
         settings.config,
         sandbox=settings.sandbox.describe(),
-        depth=scope.depth,
-        can_recurse=scope.depth + 1 < settings.config.max_recursion_depth,
+        depth=scope.level,
+        can_recurse=scope.level + 1 < settings.config.max_recursion_depth,
         models=sorted(settings.models),
         tools=[(tool_signature(tool), tool.description) for tool in settings.tools],
         schema=_schema(scope),
@@ -173,7 +173,7 @@ def _give_up_if_hopeless(past: list[Iteration], got: RootReply, scope: RunScope)
     replied = any(step.error is None for step in past)
     most = scope.settings.config.max_consecutive_errors
     # A child does not raise: what it has spent must reach the record of its parent.
-    if failures >= most and not replied and got.error is not None and scope.depth == 0:
+    if failures >= most and not replied and got.error is not None and scope.level == 0:
         got.error.add_note(f"The root model failed {failures} times in a row and never replied.")
         raise got.error
 

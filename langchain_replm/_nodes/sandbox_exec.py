@@ -288,7 +288,7 @@ class _Service:
             config=config,
             budget=scope.budget,
             cache=scope.cache,
-            depth=scope.depth,
+            depth=scope.level,
             models=scope.settings.models,
         )
         self.decisions: Mapping[str, Any] = {}

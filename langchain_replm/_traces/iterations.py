@@ -47,7 +47,7 @@ NODES = ("root_generate", "parse", "sandbox_exec", "truncate")
 
 def put_into_iterations(tasks: Mapping[str, PregelNode]) -> None:
     """Let the nodes of the loop appear in traces below their iteration."""
-    for name in NODES:
+    for name in (name for name in NODES if name in tasks):
         task = tasks[name]
         if task.node is not None and not isinstance(task.node, InIteration):
             task.node = InIteration(task.node, name=name)  # a cached property

@@ -111,6 +111,7 @@ def scope_for(
         contexts=MemoryContextStore() if store is None else store,
         lanes=Lanes(settings.config.max_concurrency),
         depth=depth,
+        level=depth,
         parent=parent,
     )
 
