@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from langchain_core.tools import StructuredTool
 
-from langchain_replm import RLM, RLMResponse
+from langchain_replm import RLM, RLMChatModel, RLMConfig, RLMResponse
 from langchain_replm.testing import ScriptedChatModel
 from tests.langsmith_server import Ingest, langsmith, metadata
 from tests.scenarios import QUERY, Scenario, add, cell, flaky, make, play
@@ -192,6 +192,27 @@ def test_a_prompt_that_is_the_context_is_not_uploaded_unless_asked_for(
         assert hashlib.sha256(context.encode()).hexdigest() in prompt
         assert f"of {len(context):,} characters are not in the trace" in prompt
     assert len(ingest.posts) == len(ingest.runs), "one tracer, not two"
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_a_chat_model_is_above_the_same_tree(colour: str) -> None:
+    chat = RLMChatModel(
+        root_model=ScriptedChatModel(replies=RUN.replies, model_name="root"),
+        sub_model=ScriptedChatModel(respond=RUN.sub, model_name="sub"),
+        config=RLMConfig(**RUN.config or {}),
+        tools=[add],
+    )
+    with langsmith() as ingest:
+        if colour == "sync":
+            message = chat.invoke(QUERY, context=RUN.context)
+        else:
+            message = asyncio.run(chat.ainvoke(QUERY, context=RUN.context))
+    assert ingest.tree() == ["RLMChatModel", *(f"  {line}" for line in TREE)]
+    assert len(ingest.posts) == len(ingest.runs)
+    used = [metadata(run).get("usage_metadata") for run in ingest.runs.values()]
+    counted = sum(usage["total_tokens"] for usage in used if usage)
+    assert message.usage_metadata is not None
+    assert counted == message.usage_metadata["total_tokens"], "the caller's total, not twice"
 
 
 def test_the_upload_grows_with_the_iterations_not_with_their_square() -> None:
