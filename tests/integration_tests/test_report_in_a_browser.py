@@ -363,6 +363,7 @@ def test_everything_is_reached_by_keyboard(opened: Any) -> None:
     page.keyboard.press("/")
     expect(page.locator("#search")).to_be_focused()
     page.keyboard.type("reply 119")
+    expect(page.locator("#hits li")).to_have_count(1)  # the words may come in with pauses
     hit = page.locator("#hits button")
     expect(hit).to_have_text("Iteration 1, cell 1, llm_query_batch 120 of 120: reply")
     page.keyboard.press("Tab")  # the theme button
