@@ -122,6 +122,8 @@ class WireLimits:
     """Longest error text of a cell; its end is kept."""
     outstanding_calls: int = 10_000
     """Security limit: calls of one cell that wait for their reply at the same time."""
+    outstanding_bytes: int = 256 * 1024 * 1024
+    """Security limit: size of all these calls together, which our side holds while they wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -412,6 +414,8 @@ class Session:
         self._cell_id = self._wire_id = ""
         self._kinds: dict[str, str] = {}
         self._outstanding: dict[int, int] = {}
+        self._sizes: dict[int, int] = {}
+        self._frame_bytes = self._waiting_bytes = 0
         self._abandoned: set[int] = set()
         self._fault = ""
 
@@ -469,6 +473,7 @@ class Session:
                 {"type": "reply", "id": call_id, "results": [{"error": text}] * count}
             )
         del self._outstanding[call_id]
+        self._waiting_bytes -= self._sizes.pop(call_id)
         return frame
 
     def receive(self, data: bytes, *, eof: bool = False) -> None:
@@ -571,6 +576,7 @@ class Session:
             if len(buffer) >= HEADER_BYTES + length:
                 payload = bytes(buffer[HEADER_BYTES : HEADER_BYTES + length])
                 del buffer[: HEADER_BYTES + length]
+                self._frame_bytes = length
                 return _parse(payload)
         if self._eof:
             buffer.clear()
@@ -620,12 +626,18 @@ class Session:
         if len(self._outstanding) >= self.limits.outstanding_calls:
             msg = f"The worker has more than {self.limits.outstanding_calls:,} calls waiting."
             raise ProtocolError(msg)
+        if self._waiting_bytes + self._frame_bytes > self.limits.outstanding_bytes:
+            most = self.limits.outstanding_bytes
+            msg = f"The worker has calls of more than {most:,} bytes together waiting."
+            raise ProtocolError(msg)
         for item in items:
             fields = _ITEM_FIELDS[kind]
             if kind == "llm_query" and "schema" in item:
                 fields = {**fields, **_OPTIONAL_FIELDS}
             _check_fields(f"an item of kind {kind!r}", item, fields)
         self._outstanding[call_id] = len(items)
+        self._sizes[call_id] = self._frame_bytes
+        self._waiting_bytes += self._frame_bytes
         return CallRequested(call_id, message["function"], kind, tuple(items))
 
     def _accept_done(self, message: dict[str, Any]) -> CellFinished:
@@ -654,6 +666,8 @@ class Session:
             self._abandoned.clear()
         self._abandoned.update(self._outstanding)
         self._outstanding.clear()
+        self._sizes.clear()
+        self._waiting_bytes = 0
         return CellFinished(
             cell_id=self._cell_id,
             status=message["status"],

@@ -12,6 +12,7 @@ from langchain_replm.errors import ProtocolError
 from langchain_replm.sandbox import _wire, _worker
 from langchain_replm.sandbox._policy import policy_data, sub_call_functions
 from langchain_replm.sandbox._wire import (
+    HEADER_BYTES,
     LEGAL,
     WIRE_VERSION,
     Answer,
@@ -193,6 +194,18 @@ def test_a_frame_that_was_left_behind_is_not_the_next_cells():
         assert json.loads(payload)["id"] == "c2-second"
         with pytest.raises(ProtocolError, match="another"):
             session.next_event()
+
+
+def test_waiting_calls_are_bounded_together():
+    """A tool may take its time, and what it was asked stays with us."""
+    size = len(encode_frame(call())) - HEADER_BYTES
+    session = session_in(State.RUNNING, WireLimits(outstanding_bytes=3 * size))
+    for number in (1, 2, 3):
+        feed(session, call(id=number))
+    session.reply(2, [{"value": "x"}])
+    feed(session, call(id=4))
+    with pytest.raises(ProtocolError, match="bytes together waiting"):
+        feed(session, call(id=5))
 
 
 def test_reply():
