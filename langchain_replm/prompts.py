@@ -357,7 +357,8 @@ def _observe_cell(name: str, cell: Cell, shown_chars: int) -> str:
         listed = fence("variables", shortened(made, SHOWN_VARIABLES_CHARS))
         lines.append(f"Variables made or changed:\n{listed}")
     if cell.removed:
-        lines.append("Variables gone: " + ", ".join(cell.removed))
+        gone = shortened(", ".join(cell.removed), SHOWN_VARIABLES_CHARS)
+        lines.append(f"Variables gone:\n{fence('variables', gone)}")
     if cell.error is not None:
         lines.append(f"{name} failed:\n{fence('error', cell.error)}")
     return "\n".join(lines)
