@@ -8,16 +8,17 @@ auth flow and of h11: decisions are made where no colour exists.
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Generator
+from concurrent.futures import Future
+from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.messages.utils import message_chunk_to_message
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import Runnable
 from langgraph.config import get_stream_writer
 from langgraph.errors import GraphBubbleUp
@@ -28,6 +29,7 @@ from langchain_replm._effects import (
     AskPerson,
     AwaitCalls,
     CallRootModel,
+    CutCalls,
     Emit,
     Exchange,
     Interrupt,
@@ -39,8 +41,8 @@ from langchain_replm._effects import (
     StartCalls,
     Worked,
 )
-from langchain_replm._log import log_event, log_failure
-from langchain_replm._recording import record_event, record_update
+from langchain_replm._performer import Performer
+from langchain_replm._recording import record_update
 from langchain_replm._requests import (
     Call,
     RootCall,
@@ -50,12 +52,12 @@ from langchain_replm._requests import (
 )
 from langchain_replm._traces.calls import apump, pump
 from langchain_replm._traces.cells import CellTrace
-from langchain_replm.events import RLMEvent, preview
+from langchain_replm.errors import RunStoppedError
 from langchain_replm.state import SCOPE_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Future
+    from contextvars import Context
 
     from langchain_core.runnables import RunnableConfig
 
@@ -89,7 +91,7 @@ class Node(Runnable["RLMState", "Command[str]"]):
         **_: Any,
     ) -> Command[str]:
         """Run the node, waiting."""
-        scope = _scope_of(config)
+        scope = _scope_of(input, config)
         if scope.rejoins(input):
             scope.rejoin(input)
         update = self.function(input, scope)
@@ -104,9 +106,9 @@ class Node(Runnable["RLMState", "Command[str]"]):
         **_: Any,
     ) -> Command[str]:
         """Run the node, awaiting."""
-        scope = _scope_of(config)
+        scope = _scope_of(input, config)
         if scope.rejoins(input):
-            await _await(scope.lanes.pool("journal").submit(scope.rejoin, input))
+            await _await(scope.lanes.submit("journal", scope.rejoin, input))
         update = self.function(input, scope)
         if isinstance(update, Generator):
             update = await adrive(update, scope)
@@ -124,9 +126,10 @@ class Node(Runnable["RLMState", "Command[str]"]):
         return Command(update=update, goto=self.leads_to(update))
 
 
-def _scope_of(config: RunnableConfig | None) -> RunScope:
+def _scope_of(state: RLMState, config: RunnableConfig | None) -> RunScope:
     """The scope of this call of the graph."""
     scope: RunScope = (config or {})["configurable"][SCOPE_KEY]
+    scope.state, scope.unfinished = state, None
     return scope
 
 
@@ -170,80 +173,28 @@ async def adrive(flow: Generator[Effect, Any, dict[str, Any]], scope: RunScope) 
         await awaiter.close()
 
 
-class _Performer:
-    """What both colours share: the scope, the outcomes that came in, and the listeners."""
+class _Waiter(Performer):
+    """Performs effects by waiting; calls run in threads of ours, with the context variables.
 
-    def __init__(self, scope: RunScope) -> None:
-        self.scope = scope
-        self.trace = CellTrace()
-        self.outcomes: deque[CallOutcome] = deque()
-        self.failure: BaseException | None = None
-        """What ended a call without an outcome: an interrupt, a cancel, a fault of ours."""
-        if scope.parent is None:
-            scope.write = get_stream_writer()
-
-    def drain(self) -> list[CallOutcome]:
-        """The outcomes that have arrived; what is no outcome is raised into the node."""
-        if self.failure is not None:
-            raise self.failure
-        drained = []
-        while self.outcomes:
-            drained.append(self.outcomes.popleft())
-        return drained
-
-    def emit(self, event: RLMEvent) -> None:
-        """Tell stream, callback and log; one event at a time, and no listener can end a run."""
-        root = self.scope.root
-        options = root.options
-        verbose = root.settings.config.verbose or (event.type, event.depth) == ("final_answer", 0)
-        level = logging.INFO if verbose else logging.DEBUG
-        with root.emit_lock:
-            if event.type == "token":
-                if options.stream_tokens and event.depth == 0:
-                    root.write(event.to_dict())
-                return
-            log_event(event, level)
-            root.write(event.to_dict())
-            record_event(root, event)
-            if options.on_event is not None:
-                try:
-                    options.on_event(event)
-                except Exception as error:  # noqa: BLE001 - no listener can end a run
-                    log_failure(f"on_event failed for {event.type}", error)
-
-    def token(self, effect: CallRootModel, chunk: AIMessageChunk) -> None:
-        text = chunk.text
-        if text:
-            detail = {"text": text}
-            self.emit(RLMEvent("token", effect.iteration, preview(text), detail, self.scope.depth))
-
-    @property
-    def streams(self) -> bool:
-        """Whether somebody listens to the root model word by word."""
-        return self.scope.root.options.stream_tokens and self.scope.depth == 0
-
-    def reply(self, started: float, message: BaseMessage | Exception) -> RootReply:
-        elapsed = time.monotonic() - started
-        began = self.scope.run_seconds() - elapsed
-        if isinstance(message, Exception):
-            log_failure("the root model failed", message)
-            return RootReply(None, message, elapsed, began)
-        if isinstance(message, AIMessageChunk):
-            message = message_chunk_to_message(message)
-        if not isinstance(message, AIMessage):
-            kind = type(message).__name__
-            return RootReply(None, TypeError(f"the root model returned a {kind}"), elapsed, began)
-        return RootReply(message, None, elapsed, began)
-
-
-class _Waiter(_Performer):
-    """Performs effects by waiting; calls run in threads of ours, with the context variables."""
+    A call that is cut, or that is running when the run is stopped, stays behind in its thread until
+    its provider answers. The run does not wait for it, and nothing follows from it.
+    """
 
     def __init__(self, scope: RunScope) -> None:
         super().__init__(scope)
+        self.trace = CellTrace()
+        if scope.parent is None:
+            scope.write = get_stream_writer()
         self._arrived = threading.Event()
+        self._forget = scope.lanes.on_stop(self.arrived)
+
+    def arrived(self) -> None:
+        self._arrived.set()
+        self.scope.keeper.wake()
 
     def perform(self, effect: Effect) -> Any:  # noqa: C901, PLR0911 - a table of effects
+        self.check()
+        keeper = self.scope.keeper
         match effect:
             case Emit(event):
                 pump(self.trace.hear(event))
@@ -252,36 +203,46 @@ class _Waiter(_Performer):
                 return self._call_root(effect)
             case StartCalls():
                 return self._start(effect)
+            case CutCalls(error):
+                return self.cut(error) and None
             case Exchange(data, timeout_seconds):
-                exchanged = self.scope.keeper.exchange(data, timeout_seconds)
+                exchanged = keeper.exchange(data, timeout_seconds)
+                self.check()
                 return Worked(exchanged, self.drain(), self.scope.run_seconds())
-            case AwaitCalls():
-                while not (outcomes := self.drain()):
-                    self._arrived.wait()
-                    self._arrived.clear()
-                return outcomes
+            case AwaitCalls(timeout_seconds):
+                return self._await_calls(timeout_seconds)
             case ReadContext(context):
                 return self.scope.read_context(context)
             case OpenSession(datum):
-                return self.scope.keeper.opening(setup_maker(self.scope, datum)).result()
+                return keeper.opening(setup_maker(self.scope, datum)).result()
             case Renew(datum):
-                return self.scope.keeper.renewing(setup_maker(self.scope, datum)).result()
+                return keeper.renewing(setup_maker(self.scope, datum)).result()
             case Restart(datum):
-                return self.scope.keeper.restarting(setup_maker(self.scope, datum)).result()
+                return keeper.restarting(setup_maker(self.scope, datum)).result()
             case AskPerson(question):
                 return interrupt(dict(question))
             case Interrupt():
-                return self.scope.keeper.interrupt()
+                return keeper.interrupt()
 
     def close(self) -> None:
-        """Nothing is left behind: `Lanes` cancels what has not begun."""
+        """Nobody waits any more for what is open."""
+        self._forget()
+        self.abandon()
         pump(self.trace.close())
+
+    def _await_calls(self, timeout_seconds: float | None) -> list[CallOutcome]:
+        while not (outcomes := self.drain()):
+            if not self._arrived.wait(timeout_seconds):
+                break
+            self._arrived.clear()
+            self.check()
+        return outcomes
 
     def _reserve(self, most: Spend, *, closing: bool = False) -> StopReason | None:
         room = threading.Event()
         ask = partial(self.scope.budget.reserve, most, closing=closing, when_room=room.set)
         while (verdict := ask()) == "wait":
-            room.wait()
+            room.wait(self.scope.budget.seconds_left(closing=closing))
             room.clear()
         return None if verdict == "admitted" else verdict
 
@@ -291,47 +252,61 @@ class _Waiter(_Performer):
         call = RootCall(self.scope, effect)
         if limit := self._reserve(call.most, closing=effect.closing):
             return RootReply(None, None, 0.0, refused=limit)
+        replied: Future[RootReply] = Future()
+        ask = partial(copy_context().run, self._ask_root, call, effect, replied)
+        self.scope.lanes.start("root", ask)
+        replied.add_done_callback(lambda _: self._arrived.set())
+        while not replied.done():
+            if not self._arrived.wait(self.scope.budget.seconds_left(closing=effect.closing)):
+                replied.cancel()  # its thread stops at the next word that it hears
+                return call.cut()
+            self._arrived.clear()
+            self.check()
+        return keep_reply(self.scope, effect, replied.result())
+
+    def _ask_root(self, call: RootCall, effect: CallRootModel, replied: Future[RootReply]) -> None:
+        model, started = call.model, time.monotonic()
         reply: RootReply | None = None
         try:
-            reply = self._ask_root(call, effect)
+            if self.streams(effect):
+                message: AIMessageChunk | AIMessage = AIMessage("")
+                kwargs = stream_kwargs(model, call.kwargs)
+                for chunk in model.stream(effect.messages, call.config, **kwargs):
+                    if replied.cancelled():
+                        return
+                    self.token(effect, chunk)
+                    message = message + chunk if isinstance(message, AIMessageChunk) else chunk
+            else:
+                message = model.invoke(effect.messages, call.config, **call.kwargs)
+            reply = self.reply(started, message)
+        except BaseException as error:  # noqa: BLE001 - what is no failure of a model is raised
+            if isinstance(error, Exception) and not isinstance(error, _NO_FAILURES):
+                reply = self.reply(started, error)
+            else:
+                _tell(replied, error)
         finally:
             call.settle(reply)
-        return keep_reply(self.scope, effect, call.priced(reply))
-
-    def _ask_root(self, call: RootCall, effect: CallRootModel) -> RootReply:
-        model, started = call.model, time.monotonic()
-        try:
-            if not self.streams or effect.purpose != "root_generate":
-                message = model.invoke(effect.messages, call.config, **call.kwargs)
-                return self.reply(started, message)
-            whole: AIMessageChunk | None = None
-            kwargs = stream_kwargs(model, call.kwargs)
-            for chunk in model.stream(effect.messages, call.config, **kwargs):
-                self.token(effect, chunk)
-                whole = chunk if whole is None else whole + chunk
-            return self.reply(started, whole or AIMessage(""))
-        except GraphBubbleUp:
-            raise
-        except Exception as error:  # noqa: BLE001 - any failure of a model is a value here
-            return self.reply(started, error)
+        if reply is not None:
+            _tell(replied, call.priced(reply))
 
     def _start(self, effect: StartCalls) -> None:
+        context = self.trace.context()
+        self.open(effect.requests)
         for request in effect.requests:
-            pool = self.scope.lanes.pool(lane_of(request, self.scope))
-            context = self.trace.context()
-            future = pool.submit(context.run, self._call, request, effect.iteration)
-            future.add_done_callback(self._done)
+            work = partial(self._serve, request, effect.iteration, context)
+            self.scope.lanes.start(lane_of(request, self.scope), work)
 
-    def _done(self, future: Future[CallOutcome]) -> None:
-        if future.cancelled():
+    def _serve(self, request: CallRequest, iteration: int, context: Context) -> None:
+        if not self.begin(request):
             return
-        failure = future.exception()
-        if failure is None:
-            self.outcomes.append(future.result())
-        else:
-            self.failure = failure
-        self._arrived.set()
-        self.scope.keeper.wake()
+        try:
+            # A copy for each call, made when its turn has come: a context is entered once at a time
+            outcome: CallOutcome | BaseException = context.copy().run(
+                self._call, request, iteration
+            )
+        except BaseException as failure:  # noqa: BLE001 - it is raised into the node
+            outcome = failure
+        self.finish(request, outcome)
 
     def _call(self, request: CallRequest, iteration: int) -> CallOutcome:
         if (recorded := recorded_call(self.scope, request)) is not None:
@@ -351,15 +326,29 @@ class _Waiter(_Performer):
         return keep_call(self.scope, outcome)
 
 
-class _Awaiter(_Performer):
-    """Performs effects by awaiting; calls are tasks, the worker is read in a thread of its own."""
+class _Awaiter(Performer):
+    """Performs effects by awaiting; calls are tasks, the worker is read in a thread of its own.
+
+    A task is made when there is a place for its call, not when a cell asks: a batch of any size
+    has at most `max_concurrency` tasks.
+    """
 
     def __init__(self, scope: RunScope) -> None:
         super().__init__(scope)
+        self.trace = CellTrace()
+        if scope.parent is None:
+            scope.write = get_stream_writer()
         self._arrived = asyncio.Event()
-        self._tasks: set[asyncio.Task[CallOutcome]] = set()
+        self._tasks: dict[int, asyncio.Task[CallOutcome]] = {}
+        self._queues: defaultdict[str, deque[tuple[CallRequest, int, Context]]] = defaultdict(deque)
+        self._running: Counter[str] = Counter()
+
+    def arrived(self) -> None:
+        self._arrived.set()
+        self.scope.keeper.wake()
 
     async def perform(self, effect: Effect) -> Any:  # noqa: C901, PLR0911 - a table of effects
+        self.check()
         keeper = self.scope.keeper
         match effect:
             case Emit(event):
@@ -369,14 +358,13 @@ class _Awaiter(_Performer):
                 return await self._call_root(effect)
             case StartCalls():
                 return self._start(effect)
+            case CutCalls(error):
+                return self._cut(error)
             case Exchange(data, timeout_seconds):
                 exchanged = await _await(keeper.submit(keeper.exchange, data, timeout_seconds))
                 return Worked(exchanged, self.drain(), self.scope.run_seconds())
-            case AwaitCalls():
-                while not (outcomes := self.drain()):
-                    await self._arrived.wait()
-                    self._arrived.clear()
-                return outcomes
+            case AwaitCalls(timeout_seconds):
+                return await self._await_calls(timeout_seconds)
             case ReadContext(context):
                 return await _await(keeper.submit(self.scope.read_context, context))
             case OpenSession(datum):
@@ -392,19 +380,32 @@ class _Awaiter(_Performer):
 
     async def close(self) -> None:
         """Cancel what still runs, and wait until it has ended."""
-        running = list(self._tasks)
+        self._queues.clear()
+        running = list(self._tasks.values())
         for task in running:
             task.cancel()
         if running:
             await asyncio.gather(*running, return_exceptions=True)
         await apump(self.trace.close())
 
+    async def _await_calls(self, timeout_seconds: float | None) -> list[CallOutcome]:
+        while not (outcomes := self.drain()):
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    await self._arrived.wait()
+            except TimeoutError:
+                break
+            self._arrived.clear()
+        return outcomes
+
     async def _reserve(self, most: Spend, *, closing: bool = False) -> StopReason | None:
         room = asyncio.Event()
         wake = partial(asyncio.get_running_loop().call_soon_threadsafe, room.set)
         ask = partial(self.scope.budget.reserve, most, closing=closing, when_room=wake)
         while (verdict := ask()) == "wait":
-            await room.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.scope.budget.seconds_left(closing=closing)):
+                    await room.wait()
             room.clear()
         return None if verdict == "admitted" else verdict
 
@@ -416,7 +417,10 @@ class _Awaiter(_Performer):
             return RootReply(None, None, 0.0, refused=limit)
         reply: RootReply | None = None
         try:
-            reply = await self._ask_root(call, effect)
+            async with asyncio.timeout(self.scope.budget.seconds_left(closing=effect.closing)):
+                reply = await self._ask_root(call, effect)
+        except TimeoutError:  # the model's own is a reply
+            return call.cut()
         finally:
             call.settle(reply)
         return await self._kept(keep_reply, self.scope, effect, call.priced(reply))
@@ -425,45 +429,62 @@ class _Awaiter(_Performer):
         """A journal writes to disk or network; that must not hold up the event loop."""
         if self.scope.journal is None:
             return keep(*arguments)
-        return await _await(self.scope.lanes.pool("journal").submit(keep, *arguments))
+        return await _await(self.scope.lanes.submit("journal", keep, *arguments))
 
     async def _ask_root(self, call: RootCall, effect: CallRootModel) -> RootReply:
         model, started = call.model, time.monotonic()
         try:
-            if not self.streams or effect.purpose != "root_generate":
+            if self.streams(effect):
+                message: AIMessageChunk | AIMessage = AIMessage("")
+                kwargs = stream_kwargs(model, call.kwargs)
+                async for chunk in model.astream(effect.messages, call.config, **kwargs):
+                    self.token(effect, chunk)
+                    message = message + chunk if isinstance(message, AIMessageChunk) else chunk
+            else:
                 message = await model.ainvoke(effect.messages, call.config, **call.kwargs)
-                return self.reply(started, message)
-            whole: AIMessageChunk | None = None
-            kwargs = stream_kwargs(model, call.kwargs)
-            async for chunk in model.astream(effect.messages, call.config, **kwargs):
-                self.token(effect, chunk)
-                whole = chunk if whole is None else whole + chunk
-            return self.reply(started, whole or AIMessage(""))
-        except GraphBubbleUp:
+            return self.reply(started, message)
+        except _NO_FAILURES:
             raise
         except Exception as error:  # noqa: BLE001 - any failure of a model is a value here
             return self.reply(started, error)
 
     def _start(self, effect: StartCalls) -> None:
+        context = self.trace.context()
+        self.open(effect.requests)
         for request in effect.requests:
-            call = self._call(request, effect.iteration)
-            task = asyncio.create_task(call, context=self.trace.context())
-            self._tasks.add(task)
-            task.add_done_callback(self._done)
+            queue = self._queues[lane_of(request, self.scope)]
+            queue.append((request, effect.iteration, context))
+        for lane in list(self._queues):
+            self._fill(lane)
 
-    def _done(self, task: asyncio.Task[CallOutcome]) -> None:
-        self._tasks.discard(task)
+    def _fill(self, lane: str) -> None:
+        queue = self._queues[lane]
+        while queue and self._running[lane] < self.scope.lanes.max_concurrency:
+            request, iteration, context = queue.popleft()
+            call = self._call(lane, request, iteration)
+            task = asyncio.create_task(call, context=context.copy())
+            self._running[lane] += 1
+            self._tasks[id(request)] = task
+            task.add_done_callback(partial(self._done, lane, request))
+
+    def _done(self, lane: str, request: CallRequest, task: asyncio.Task[CallOutcome]) -> None:
+        del self._tasks[id(request)]
+        self._running[lane] -= 1
         if task.cancelled():
-            self.failure = asyncio.CancelledError()
-        elif (failure := task.exception()) is not None:
-            self.failure = failure
+            self.finish(request, asyncio.CancelledError())
         else:
-            self.outcomes.append(task.result())
-        self._arrived.set()
-        self.scope.keeper.wake()
+            self.finish(request, task.exception() or task.result())
+        self._fill(lane)
 
-    async def _call(self, request: CallRequest, iteration: int) -> CallOutcome:
-        async with self.scope.lanes.semaphore(lane_of(request, self.scope)):
+    def _cut(self, error: str) -> None:
+        for request in self.cut(error):
+            self._tasks[id(request)].cancel()
+        for queue in self._queues.values():
+            queue.clear()
+
+    async def _call(self, lane: str, request: CallRequest, iteration: int) -> CallOutcome:
+        async with self.scope.lanes.semaphore(lane):
+            self.begin(request)
             if (recorded := recorded_call(self.scope, request)) is not None:
                 return recorded
             started = time.monotonic()
@@ -479,6 +500,19 @@ class _Awaiter(_Performer):
             finally:
                 call.settle(outcome)
             return await self._kept(keep_call, self.scope, outcome)
+
+
+_NO_FAILURES = (GraphBubbleUp, RunStoppedError)
+"""Exceptions that say nothing about the model: an interrupt of LangGraph, the end of the run."""
+
+
+def _tell(future: Future[T], result: T | BaseException) -> None:
+    """Set a result that perhaps nobody waits for any more."""
+    if future.set_running_or_notify_cancel():
+        if isinstance(result, BaseException):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
 
 
 def _await(future: Future[T]) -> asyncio.Future[T]:

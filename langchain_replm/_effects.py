@@ -5,8 +5,9 @@
 | `CallRootModel` | `RootReply` |
 | `StartCalls` | nothing; outcomes arrive with later `Exchange`s, in the order in which they end |
 | `Exchange` | `Worked` |
-| `AwaitCalls` | at least one outcome of a started call |
+| `AwaitCalls` | at least one outcome of a started call, or none when the time is up |
 | `ReadContext` | `StoredContext`, the text itself |
+| `CutCalls` | nothing; every call that was started has its outcome now |
 | `OpenSession` | `LiveSession`, the session of the run, opened on first use |
 | `Renew` | `LiveSession`, with another context in it |
 | `Restart` | `LiveSession`, always a fresh one |
@@ -90,6 +91,15 @@ class Worked:
 class AwaitCalls:
     """Wait for started calls alone, when there is no cell to talk to any more."""
 
+    timeout_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CutCalls:
+    """End the calls that were started; only child runs go on, and end by themselves."""
+
+    error: str
+
 
 @dataclass(frozen=True, slots=True)
 class ReadContext:
@@ -160,6 +170,7 @@ Effect = (
     | Exchange
     | AwaitCalls
     | ReadContext
+    | CutCalls
     | OpenSession
     | Renew
     | Restart

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import AIMessage
 from langgraph.errors import GraphBubbleUp
 
+from langchain_replm._effects import RootReply
 from langchain_replm._prices import cost_usd, most_spent, name_of, price_of
 from langchain_replm._subcalls import CallOutcome, CallRequest, no_room
 from langchain_replm._tool_calls import CALL_FUNCTIONS
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from langchain_core.messages.ai import UsageMetadata
     from langchain_core.runnables import Runnable, RunnableConfig
 
-    from langchain_replm._effects import CallRootModel, Datum, RootReply
+    from langchain_replm._effects import CallRootModel, Datum
     from langchain_replm.config import RLMConfig
     from langchain_replm.types import StopReason
 
@@ -137,7 +138,13 @@ class RootCall:
             used = spent(usage and {"": usage}, self._cost(reply.message), self.most)
         if self._scope.depth == 0 and not self._effect.closing:
             self._keep(used)
+            if reply is not None and reply.message is not None:
+                self._scope.budget.root_replied(reply.elapsed_seconds)
         self._scope.budget.settle(self.most, used)
+
+    def cut(self) -> RootReply:
+        """What is said of a call that was given up because the time was over."""
+        return RootReply(None, None, 0.0, refused="deadline")
 
     def priced(self, reply: RootReply) -> RootReply:
         """The reply, with what it has cost."""
@@ -206,12 +213,14 @@ class Call:
 
     def _ask_child(self) -> None:
         settings, request = self._scope.settings, self._request
-        options = RunOptions(parent=self._scope, path=request.journal_key)
+        asked_by = (request.call_id, request.index)
+        options = RunOptions(parent=self._scope, request=asked_by, path=request.journal_key)
         if request.kind == "candidate":
             # It is asked the same: what a conversation has set stays, but for the listeners.
             options = replace(
                 self._scope.options,
                 parent=self._scope,
+                request=asked_by,
                 path=request.journal_key,
                 is_candidate=True,
                 on_event=None,

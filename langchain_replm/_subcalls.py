@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,15 +25,14 @@ from langchain_replm.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from langchain_core.messages.ai import UsageMetadata
 
+    from langchain_replm._cache import SubCallCache
     from langchain_replm.budget import Budget, Spend
     from langchain_replm.config import RLMConfig
     from langchain_replm.types import StopReason, SubCallKind
-
-CACHE_ENTRIES = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,30 +76,6 @@ class CallOutcome:
     child: tuple[Iteration, ...] = ()
 
 
-class SubCallCache:
-    """Replies to sub-calls of one run and its children; the least recently used one goes first."""
-
-    def __init__(self, max_entries: int = CACHE_ENTRIES) -> None:
-        self._max_entries = max_entries
-        self._lock = threading.Lock()
-        self._replies: OrderedDict[str, SubCall] = OrderedDict()
-
-    def get(self, key: str) -> SubCall | None:
-        """The recorded reply to an identical call."""
-        with self._lock:
-            if key in self._replies:
-                self._replies.move_to_end(key)
-            return self._replies.get(key)
-
-    def put(self, key: str, reply: SubCall) -> None:
-        """Keep a reply."""
-        with self._lock:
-            self._replies[key] = reply
-            self._replies.move_to_end(key)
-            if len(self._replies) > self._max_entries:
-                self._replies.popitem(last=False)
-
-
 @dataclass(slots=True)
 class OpenCall:
     """A request of a cell that is being served: one slot for each item, filled as results come."""
@@ -112,6 +85,7 @@ class OpenCall:
     request_sha256: str
     slots: list[SubCall | None]
     missing: int
+    requests: Sequence[CallRequest] = ()
 
     def fill(self, index: int, record: SubCall) -> None:
         """Put a result into its slot. Counting keeps a batch of any size linear."""
@@ -172,9 +146,8 @@ class SubCallDesk:
         requests = [
             self._request(call_id, index, kind, function, item) for index, item in enumerate(items)
         ]
-        call = OpenCall(
-            call_id, function, request_key(kind, list(items)), [None] * len(requests), len(requests)
-        )
+        key = request_key(kind, list(items))
+        call = OpenCall(call_id, function, key, [None] * len(requests), len(requests), requests)
         self._open[call_id] = call
         wanted = []
         for request in requests:
@@ -217,7 +190,7 @@ class SubCallDesk:
         outcome = _typed(_both(outcome))
         request = outcome.request
         failed = "refused" if outcome.refused else "failed"
-        record = _record(
+        record = record_of(
             request,
             status="ok" if outcome.error is None else failed,
             response=encodable(outcome.text),
@@ -241,6 +214,19 @@ class SubCallDesk:
         for follower in followers:
             touched[follower.call_id] = self._fill(follower, _as_hit(record))
         return [record, *(_as_hit(record) for _ in followers)], list(touched.values())
+
+    def unfinished(self, record_of: Callable[[CallRequest], SubCall]) -> dict[int, HostCall]:
+        """The calls that were open when the run was stopped, with records for what is missing."""
+        calls = {}
+        for call in self._open.values():
+            slots = [
+                record_of(request) if slot is None else slot
+                for request, slot in zip(call.requests, call.slots, strict=True)
+            ]
+            calls[call.call_id] = HostCall(
+                function=call.function, request_sha256=call.request_sha256, items=tuple(slots)
+            )
+        return calls
 
     def close(self, call: OpenCall) -> HostCall:
         """Take a complete call off the desk."""
@@ -284,7 +270,7 @@ class SubCallDesk:
             error = f"there is no model {request.model!r}; names: {names}"
         elif request.schema is not None:
             error = schema_problem(request.schema)
-        return None if error is None else _record(request, status="refused", error=error)
+        return None if error is None else record_of(request, status="refused", error=error)
 
     def _drop(self, request: CallRequest, call: OpenCall) -> None:
         """Refuse a call for which the budget had no room, and those that waited for its reply."""
@@ -293,7 +279,7 @@ class SubCallDesk:
             error += "; go on with what you have"
         else:
             error = no_room("max_sub_calls", self._budget, NOTHING)
-        refusal = _record(request, status="refused", error=error)
+        refusal = record_of(request, status="refused", error=error)
         call.fill(request.index, refusal)
         key = self._key(request)
         if key is not None:
@@ -436,7 +422,7 @@ def _as_hit(record: SubCall) -> SubCall:
 _FREE: dict[str, Any] = {"sub_calls": 0, "usage": {}, "cost_usd": None, "child": ()}
 
 
-def _record(request: CallRequest, *, status: str, **fields: Any) -> SubCall:
+def record_of(request: CallRequest, *, status: str, **fields: Any) -> SubCall:
     prompt = json.dumps(dict(request.arguments)) if request.kind == "tool" else request.prompt
     return SubCall(
         kind=request.kind,

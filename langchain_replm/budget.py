@@ -9,6 +9,7 @@ for them; what does not fit beside what is spent is refused.
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
     from langchain_replm.config import RLMConfig
     from langchain_replm.types import StopReason
+
+CLOSING_SECONDS = 1.0
+CLOSING_SHARE = 0.1
+"""Least time that is left for the closing request, and least part of `max_seconds`."""
 
 ROUNDING = 1e-9
 """A limit is not met by the rounding of sums of money."""
@@ -48,7 +53,11 @@ class Budget:
     tasks and children can spend more than the limit.
     """
 
-    def __init__(self, config: RLMConfig) -> None:
+    def __init__(self, config: RLMConfig, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.max_seconds = config.max_seconds
+        self._clock = clock
+        self._started = clock()
+        self._closing_seconds = 0.0
         self.max_sub_calls = config.max_sub_calls
         self.max_tool_calls = config.max_tool_calls
         self.max_total_tokens = config.max_total_tokens
@@ -62,6 +71,7 @@ class Budget:
         self._kept = NOTHING
         self._refused: StopReason | None = None
         self._waiting: list[Callable[[], object]] = []
+        self._stopped = False
 
     # Counts
 
@@ -112,6 +122,10 @@ class Budget:
             for which it is refused.
         """
         with self._lock:
+            if self._stopped or self._is_over(closing=closing):
+                over: StopReason = "cancelled" if self._stopped else "deadline"
+                self._refused = self._refused or over
+                return over
             kept = NOTHING if closing else self._kept
             if self._missing(self._spent + self._held + kept + most) is None:
                 self._held += most
@@ -151,11 +165,16 @@ class Budget:
                 self.max_total_tokens += int(amount)
             elif limit == "max_cost" and self.max_cost_usd is not None:
                 self.max_cost_usd += amount
+            elif limit == "deadline" and self.max_seconds is not None:
+                self.max_seconds += amount
             self._refused = None
 
-    def restore(self, sub_calls: int, tool_calls: int = 0, spent: Spend = NOTHING) -> None:
+    def restore(
+        self, sub_calls: int, tool_calls: int = 0, spent: Spend = NOTHING, *, seconds: float = 0.0
+    ) -> None:
         """Charge what a run had spent before it was resumed."""
         with self._lock:
+            self._started -= seconds
             self._sub_calls += sub_calls
             self._tool_calls += tool_calls
             self._spent += spent
@@ -166,6 +185,41 @@ class Budget:
         if self.max_cost_usd is not None and total.cost_usd > self.max_cost_usd * (1 + ROUNDING):
             return "max_cost"
         return None
+
+    # Time
+
+    def seconds_left(self, *, closing: bool = False) -> float | None:
+        """Seconds until work must end, or until the closing request must; None: no limit."""
+        if self.max_seconds is None:
+            return None
+        kept = 0.0 if closing else self._closing_seconds
+        return max(0.0, self._started + self.max_seconds - kept - self._clock())
+
+    def out_of_time(self, *, closing: bool = False) -> bool:
+        """Whether work must end now; if so, that is a limit met."""
+        if not self._is_over(closing=closing):
+            return False
+        with self._lock:
+            self._refused = self._refused or "deadline"
+        return True
+
+    def root_replied(self, seconds: float) -> None:
+        """From now on there is something to close with: leave time for twice the slowest reply."""
+        if self.max_seconds is not None:
+            least = max(CLOSING_SECONDS, CLOSING_SHARE * self.max_seconds)
+            wanted = max(2 * seconds, self._closing_seconds, least)
+            self._closing_seconds = min(wanted, self.max_seconds / 2)
+
+    def stop(self) -> None:
+        """Admit nothing more; who waits for room is told to ask again."""
+        with self._lock:
+            self._stopped = True
+            waiting, self._waiting = self._waiting, []
+        for ask_again in waiting:
+            ask_again()
+
+    def _is_over(self, *, closing: bool = False) -> bool:
+        return self.seconds_left(closing=closing) == 0.0
 
     # What is known
 

@@ -72,6 +72,9 @@ class RLMConfig(BaseModel):
     max_tool_calls: int | None = Field(default=None, ge=0)
     """Most tool calls of a run, over all depths. More are refused; the run goes on."""
 
+    max_seconds: float | None = Field(default=None, gt=0)
+    """Most seconds of a run. Work ends a little earlier, to leave time for the closing request."""
+
     max_recursion_depth: int = Field(default=1, ge=1)
     """1: `rlm_query` is a plain sub-call. 2 or more: it runs a child RLM, this many levels deep."""
 

@@ -5,6 +5,7 @@ RLMError
 ├── ConfigurationError(ValueError)   before anything runs
 ├── LimitExceededError               .limit .used .partial; only with `exit_behavior="error"`
 ├── AnswerValidationError            .partial; `response_format` was not met; only with "error" too
+├── RunStoppedError                  inside of a run that was stopped from outside
 ├── ContextNotFoundError             a context handle whose text is gone from its store
 └── SandboxError                     the machine, not the code
     └── ProtocolError                the worker's bytes break the wire protocol
@@ -68,6 +69,13 @@ class AnswerValidationError(RLMError):
             f"The last one had these problems:\n{problem}\n"
             "Raise max_iterations, loosen the format, or read `.partial`."
         )
+
+
+class RunStoppedError(RLMError):
+    """The run was stopped from outside: cancelled, interrupted, or nobody reads its stream."""
+
+    def __init__(self) -> None:
+        super().__init__("The run was stopped.")
 
 
 class ContextNotFoundError(RLMError, LookupError):

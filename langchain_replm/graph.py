@@ -23,6 +23,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 from pydantic import TypeAdapter
 
+from langchain_replm._cache import SubCallCache
 from langchain_replm._context_chunks import as_context_store, checkpoint_contexts
 from langchain_replm._drivers import Node
 from langchain_replm._effects import Datum
@@ -33,10 +34,10 @@ from langchain_replm._nodes.parse import parse, wants_sandbox
 from langchain_replm._nodes.root_generate import root_generate
 from langchain_replm._nodes.sandbox_exec import sandbox_exec
 from langchain_replm._nodes.truncate import truncate
+from langchain_replm._partial import pulled, tell_partial
 from langchain_replm._prices import check_prices
 from langchain_replm._recorded import RunJournal
 from langchain_replm._requests import setup_maker
-from langchain_replm._subcalls import SubCallCache
 from langchain_replm._tools import check_tools
 from langchain_replm._traces.iterations import put_into_iterations
 from langchain_replm._traces.telemetry import with_telemetry
@@ -260,17 +261,32 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Any:
         """As `CompiledStateGraph.stream`; every way to run it by waiting comes through here."""
-        with self._run(input, config) as (state, run_config), _explained(input):
-            yield from super().stream(state, run_config, **options)
+        with self._run(input, config) as (scope, state, run_config), _explained(input):
+            inner: Any = super().stream(state, run_config, **options)
+            if scope.parent is None and self._runs_in_threads(**options):
+                inner = pulled(inner, scope.lanes)
+            # Not `yield from`: whoever closes this stream must stop the run first.
+            try:
+                for item in inner:  # noqa: UP028 - as above
+                    yield item
+            except BaseException:
+                if scope.parent is None:
+                    scope.lanes.close()
+                inner.close()
+                raise
 
     async def astream(
         self, input: Any, config: RunnableConfig | None = None, **options: Any
     ) -> Any:
         """As `CompiledStateGraph.astream`. Every way to run it by awaiting comes through here."""
         async with self._arun(input, config) as (state, run_config):
+            inner: Any = super().astream(state, run_config, **options)
             with _explained(input):
-                async for item in super().astream(state, run_config, **options):
-                    yield item
+                try:
+                    async for item in inner:
+                        yield item
+                finally:
+                    await inner.aclose()
 
     def update_state(
         self,
@@ -303,12 +319,23 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
         """What a caller passes: query and context, not the handle that the state holds."""
         return TypeAdapter(RLMInput).json_schema()
 
+    def _runs_in_threads(
+        self, stream_mode: Any = None, *, subgraphs: bool = False, **_: Any
+    ) -> bool:
+        """Whether LangGraph runs the nodes of such a stream in threads of its own."""
+        modes = stream_mode or self.stream_mode
+        listed = {modes} if isinstance(modes, str) else set(modes)
+        return subgraphs or self.stream_eager or bool(listed & {"custom", "messages"})
+
     @contextmanager
     def _run(self, given: Any, config: RunnableConfig | None) -> Iterator[Any]:
         scope = self._open_scope(config)
         try:
             state = self._enter(given, scope)
-            yield state, self._run_config(config, scope)
+            yield scope, state, self._run_config(config, scope)
+        except BaseException as error:
+            tell_partial(scope, error)
+            raise
         finally:
             scope.keeper.close()
             self._leave(scope, config)
@@ -320,6 +347,9 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
             # Hashing a large context takes a while; it must not hold up the event loop.
             state = await asyncio.wrap_future(scope.keeper.submit(self._enter, given, scope))
             yield state, self._run_config(config, scope)
+        except BaseException as error:
+            tell_partial(scope, error)
+            raise
         finally:
             await asyncio.wrap_future(scope.keeper.begin_close())
             self._leave(scope, config)
@@ -329,19 +359,28 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
         parent = options.parent
         saver, thread_id = self._saver(config)
         limits = self.settings.config
-        return RunScope(
+        budget = parent.budget if parent else Budget(limits)
+        lanes = parent.lanes if parent else Lanes(limits.max_concurrency)
+        keeper = SessionKeeper(self.settings.sandbox)
+        if parent is None:
+            lanes.on_stop(budget.stop)
+        scope = RunScope(
             settings=self.settings,
             options=options,
-            budget=parent.budget if parent else Budget(limits),
+            budget=budget,
             cache=parent.cache if parent else SubCallCache(),
-            lanes=parent.lanes if parent else Lanes(limits.max_concurrency),
-            keeper=SessionKeeper(self.settings.sandbox),
+            lanes=lanes,
+            keeper=keeper,
             depth=parent.depth + 1 if parent else 0,
             level=parent.level + (not options.is_candidate) if parent else 0,
             parent=parent,
             journal=parent.journal if parent else self._journal_of(saver, thread_id),
             contexts=self._contexts_of(saver, thread_id),
+            forget=lanes.on_stop(keeper.kill),
         )
+        if parent is not None and options.request is not None:
+            parent.children[options.request] = scope
+        return scope
 
     def _saver(self, config: RunnableConfig | None) -> tuple[BaseCheckpointSaver[Any] | None, str]:
         """The checkpointer of a call, its own or that of a parent graph, and the thread."""
@@ -399,6 +438,7 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
         return fresh | {"run_id": scope.run_id, "sandbox_missing": missing}
 
     def _leave(self, scope: RunScope, config: RunnableConfig | None) -> None:
+        scope.forget()
         if scope.parent is None:
             scope.lanes.close()
         if scope.handle is not None and self._saver(config)[0] is None:

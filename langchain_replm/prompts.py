@@ -386,13 +386,16 @@ def budget_line(
     budget: Budget | None = None,
 ) -> str:
     """What is left to spend; None where there is no such limit, or nothing to spend it on."""
-    tokens, usd = (budget.tokens_left, budget.cost_left_usd) if budget else (None, None)
+    tokens = budget and budget.tokens_left
+    usd = budget and budget.cost_left_usd
+    seconds = budget and budget.seconds_left()
     left = [
         f"{iterations_left} replies",
         None if sub_calls_left is None else f"{sub_calls_left} sub-calls",
         None if tool_calls_left is None else f"{tool_calls_left} tool calls",
         None if tokens is None else f"{tokens:,} tokens",
         None if usd is None else f"${usd:.4f}",
+        None if seconds is None else f"{seconds:.0f} seconds",
     ]
     return f"Left: {', '.join(item for item in left if item is not None)}."
 

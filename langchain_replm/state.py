@@ -20,6 +20,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from langchain_replm._file_text import FileText
+from langchain_replm._log import log_failure
 from langchain_replm.budget import Spend
 from langchain_replm.context_store import (
     ContextHandle,
@@ -47,9 +48,9 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
     from langchain_core.tools import BaseTool
 
+    from langchain_replm._cache import SubCallCache
     from langchain_replm._lanes import Lanes
     from langchain_replm._recorded import RunJournal
-    from langchain_replm._subcalls import SubCallCache
     from langchain_replm._tool_calls import TurnFormat
     from langchain_replm._typed import AnswerFormat
     from langchain_replm.budget import Budget
@@ -227,6 +228,29 @@ class Turn(Record):
     answer: str | None = None
     restarted: str | None = None
 
+    def as_iteration(self, observation: str | None) -> Iteration:
+        """The record of this turn.
+
+        Args:
+            observation: What the root model is shown next; None if there is no next.
+        """
+        return Iteration(
+            number=self.number,
+            closing=self.closing,
+            direct=self.direct,
+            reply=self.reply,
+            model=self.model,
+            usage=self.usage,
+            cost_usd=self.cost_usd,
+            error=self.error,
+            summary=self.summary,
+            cells=self.cells,
+            held=self.held,
+            observation=observation,
+            started_seconds=self.started_seconds,
+            elapsed_seconds=self.elapsed_seconds,
+        )
+
 
 class Recorder(Protocol):
     """Takes the records of runs as they come; `TrajectoryFile` is one."""
@@ -273,6 +297,8 @@ class RunOptions:
     """The child run is one of several runs of the query itself: its level is that of the parent."""
     path: str = ""
     """Set for a child run: the journal key of the call that it answers."""
+    request: tuple[int, int] | None = None
+    """Set for a child run: which call of the parent's cell it answers, and which item of it."""
     # Of a run inside a conversation:
     in_conversation: bool = False
     shows_tokens: bool = False  # a parent graph's "messages" may show those of the root model
@@ -317,6 +343,16 @@ class RunScope:
     """LangGraph's stream writer of the run; children write to that of the run."""
     trace: dict[str, Any] = field(default_factory=dict)
     """The runs that are open in a trace; empty when nobody listens."""
+    forget: Callable[[], None] = lambda: None
+    """Takes the worker off the list of what ends when the run is stopped."""
+    children: dict[tuple[int, int], RunScope] = field(default_factory=dict)
+    """The child runs of the running cell, by call and item."""
+    begun: set[int] = field(default_factory=set)
+    """The `id`s of the running cell's requests that are with a model or a tool."""
+    state: Mapping[str, Any] = field(default_factory=dict)
+    """The state that the running node began with."""
+    unfinished: Callable[[], Turn] | None = None
+    """What the running node knows of its turn, if it is stopped in the middle."""
     emit_lock: threading.Lock = field(default_factory=threading.Lock)
     started: float = field(default_factory=time.monotonic)
 
@@ -386,12 +422,31 @@ class RunScope:
         self.run_id = run_id
         past = read_trajectory(state)
         done = total(past)
-        self.budget.restore(done.sub_calls, done.tool_calls, Spend(done.tokens, done.cost_usd))
-        self.started -= ended_seconds(past)
+        before = ended_seconds(past)
+        spent = Spend(done.tokens, done.cost_usd)
+        self.budget.restore(done.sub_calls, done.tool_calls, spent, seconds=before)
+        self.started -= before
         for limit, amount in (state.get("granted") or {}).items():
             self.grant(limit, amount)
         if self.journal is not None:
             self.journal.resume(run_id)
+
+    def partial_trajectory(self) -> list[Iteration]:
+        """The finished iterations, and what there is of the one in work."""
+        steps = read_trajectory(self.state)
+        if self.unfinished is not None:
+            steps.append(self.unfinished().as_iteration(None))
+        elif self.state.get("turn"):
+            steps.append(read_turn(self.state).as_iteration(None))
+        return steps
+
+    def tell(self, event: RLMEvent) -> None:
+        """Call the user's callback; if it fails, that is logged and the run goes on."""
+        if self.options.on_event is not None:
+            try:
+                self.options.on_event(event)
+            except Exception as error:  # noqa: BLE001 - no listener can end a run
+                log_failure(f"on_event failed for {event.type}", error)
 
     def elapsed_seconds(self) -> float:
         """Seconds of the run; what earlier calls of the graph took for it is counted."""

@@ -114,8 +114,8 @@ def _may_close(scope: RunScope, past: list[Iteration], limit: StopReason) -> boo
     Raises:
         ConfigurationError: Not even the first call of the run has room; nothing was spent yet.
     """
-    if not past and scope.level == 0 and limit != "deadline":
-        field = {"max_tokens": "max_total_tokens", "max_cost": "max_cost_usd"}[limit]
+    field = {"max_tokens": "max_total_tokens", "max_cost": "max_cost_usd"}.get(limit)
+    if field and not past and scope.level == 0:
         value = getattr(scope.settings.config, field)
         msg = (
             f"RLMConfig.{field} = {value:,} is too little for one reply of the root model and the "
@@ -123,7 +123,9 @@ def _may_close(scope: RunScope, past: list[Iteration], limit: StopReason) -> boo
             "root_max_tokens: without that a reply may be as long as the model can write."
         )
         raise ConfigurationError(msg)
-    return scope.settings.config.exit_behavior == "end"
+    # A child has nothing to close with: its parent's cell is stopped at the same moment.
+    in_time = limit != "cancelled" and (limit != "deadline" or (scope.level == 0 and bool(past)))
+    return in_time and scope.settings.config.exit_behavior == "end"
 
 
 def _beginning(

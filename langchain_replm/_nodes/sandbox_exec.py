@@ -15,6 +15,7 @@ from langchain_replm._approval import Decision, ask
 from langchain_replm._durable import asked
 from langchain_replm._effects import (
     AwaitCalls,
+    CutCalls,
     Datum,
     Emit,
     Exchange,
@@ -27,17 +28,17 @@ from langchain_replm._effects import (
     Worked,
 )
 from langchain_replm._recorded import CellKeys
-from langchain_replm._subcalls import Replay, SubCallDesk, request_key, wire_results
+from langchain_replm._subcalls import Replay, SubCallDesk, record_of, request_key, wire_results
 from langchain_replm.errors import ProtocolError, SandboxError
 from langchain_replm.events import RLMEvent, call_detail, cell_detail, preview
 from langchain_replm.journal import journal_key
 from langchain_replm.prompts import EDITED_CELLS, REJECTED_CELLS, fence
 from langchain_replm.sandbox._wire import CallRequested, CellFinished, State
 from langchain_replm.state import read_session, read_trajectory, read_turn
-from langchain_replm.types import PROMPT_RECORD_CHARS, Answer, Cell, HostCall, SubCall
+from langchain_replm.types import PROMPT_RECORD_CHARS, Answer, Cell, HostCall, SubCall, total
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from langchain_replm._subcalls import CallOutcome, CallRequest, OpenCall
     from langchain_replm.events import EventType
@@ -68,8 +69,9 @@ def sandbox_exec(state: RLMState, scope: RunScope) -> Flow:
     yield Emit(RLMEvent("code_generated", turn.number, preview(turn.reply), detail, scope.depth))
     if turn.verdict is not None and not turn.code:
         return {"turn": turn.model_dump()}
-    runner = _Runner(scope, turn.number, rebuilding(state, scope), datum_of(state, scope))
+    runner = _Runner(scope, turn, rebuilding(state, scope), datum_of(state, scope))
     runner.decisions = turn.decisions
+    scope.unfinished = lambda: turn.model_copy(update={"cells": runner.unfinished()})
     yield from runner.open()
     try:
         for code in turn.code:
@@ -79,8 +81,13 @@ def sandbox_exec(state: RLMState, scope: RunScope) -> Flow:
     if turn.final is not None and runner.may_submit(turn):
         yield from runner.submit(turn.final)
     answer = next((cell.answer.text for cell in runner.cells if cell.answer), None)
+    scope.unfinished = None
     update = {"cells": tuple(runner.cells), "answer": answer, "restarted": runner.restarted}
     return {"turn": turn.model_copy(update=update).model_dump()}
+
+
+STOPPED = "the run was stopped"
+OUT_OF_TIME = "the time of the run is over"
 
 
 def _decided(turn: Turn, scope: RunScope) -> Generator[Any, Any, Turn]:
@@ -147,14 +154,15 @@ class _Runner:
     """The cells of one turn, run one after the other in the session of the run."""
 
     def __init__(
-        self, scope: RunScope, iteration: int, past: list[tuple[Datum, Cell]], datum: Datum
+        self, scope: RunScope, turn: Turn, past: list[tuple[Datum, Cell]], datum: Datum
     ) -> None:
         self._scope = scope
-        self._iteration = iteration
+        self._turn = turn
         self._past = past
         self._datum = datum
         self._opened: LiveSession
         self.decisions: Mapping[str, Any] = {}
+        self._running: Callable[[], Cell] | None = None
         self.cells: list[Cell] = []
         self.restarted: str | None = None
 
@@ -186,12 +194,17 @@ class _Runner:
             self._opened = yield Renew(datum)
             self._opened.datum = datum.name
 
+    def unfinished(self) -> tuple[Cell, ...]:
+        """The cells of the turn, and what there is of the one that was running."""
+        running = [] if self._running is None else [self._running()]
+        return (*self.cells, *running)
+
     def run_cell(self, code: str) -> Step:
         """Run one cell, unless an earlier one of the turn has failed or submitted."""
         if any(cell.status != "ok" or cell.answer for cell in self.cells):
             self.cells.append(Cell(code=code, status="skipped"))
             return
-        name = f"{self._iteration}.{len(self.cells) + 1}"
+        name = f"{self._turn.number}.{len(self.cells) + 1}"
         data = self._opened.session.execute(name, code)
         yield from self._record(code, data, submits=False)
 
@@ -212,7 +225,7 @@ class _Runner:
 
     def submit(self, final: FinalText) -> Step:
         """Resolve a text final in the REPL: a variable's value, or the text itself."""
-        data = self._opened.session.submit(f"{self._iteration}.final", final.kind, final.text)
+        data = self._opened.session.submit(f"{self._turn.number}.final", final.kind, final.text)
         call = f'FINAL_VAR("{final.text}")' if final.kind == "var" else f"FINAL({final.text})"
         yield from self._record(call, data, submits=True)
 
@@ -221,11 +234,13 @@ class _Runner:
         yield self._emit("cell_start", code, detail)
         keys = None
         if self._scope.journal is not None:
-            place = f"{self._iteration}.{len(self.cells) + 1}"
+            place = f"{self._turn.number}.{len(self.cells) + 1}"
             keys = CellKeys(self._scope.options.path, place, code)
-        service = _Service(self._scope, self._iteration, self._opened.session, keys)
+        service = _Service(self._scope, self._turn, self._opened.session, keys)
         service.decisions = self.decisions
+        self._running = lambda: service.unfinished(code)
         cell: Cell = yield from service.run(code, data)
+        self._running = None
         yield self._emit("cell_end", cell.error or cell.output_head, detail | cell_detail(cell))
         self.cells.append(cell)
         if cell.status in {"ok", "error"}:
@@ -235,7 +250,7 @@ class _Runner:
             yield from self._restart()
 
     def _emit(self, kind: EventType, text: str, detail: dict[str, Any]) -> Emit:
-        return Emit(RLMEvent(kind, self._iteration, preview(text), detail, self._scope.depth))
+        return Emit(RLMEvent(kind, self._turn.number, preview(text), detail, self._scope.depth))
 
     def _replay(self) -> Step:
         """Run what the session does not hold yet, with the recorded results of its calls."""
@@ -270,12 +285,11 @@ class _Runner:
 class _Service:
     """One cell while it runs: its clock, its calls, its end."""
 
-    def __init__(
-        self, scope: RunScope, iteration: int, session: Any, keys: CellKeys | None
-    ) -> None:
+    def __init__(self, scope: RunScope, turn: Turn, session: Any, keys: CellKeys | None) -> None:
         config = scope.settings.config
         self._scope = scope
-        self._iteration = iteration
+        self._iteration = turn.number
+        self._closing = turn.closing
         self._session = session
         self._keys = keys
         self._limit = config.sandbox_timeout
@@ -292,8 +306,11 @@ class _Service:
             models=scope.settings.models,
         )
         self.decisions: Mapping[str, Any] = {}
+        scope.children.clear()
+        scope.begun.clear()
         self._ended = False
         self._eof = False
+        self._out_of_time = False
         self.lost: str | None = None
         """Why the session is gone, if the cell took it along."""
 
@@ -315,6 +332,24 @@ class _Service:
         yield from self._settle_rest()
         return self._cell(code, finished)
 
+    def unfinished(self, code: str) -> Cell:
+        """The cell as far as it got before the run was stopped."""
+        self._calls |= self._desk.unfinished(self._cut_off)
+        return self._cell(code, None).model_copy(update={"error": STOPPED})
+
+    def _cut_off(self, request: CallRequest) -> SubCall:
+        """The record of a call that was open; a child has done what it has done."""
+        began = id(request) in self._scope.begun and request.kind != "tool"
+        fields: dict[str, Any] = {"sub_calls": int(began)}
+        child = self._scope.children.get((request.call_id, request.index))
+        if child is not None:
+            steps = tuple(child.partial_trajectory())
+            totals = total(steps)
+            fields = {"child": steps, "usage": totals.usage_by_model}
+            fields["sub_calls"] = 1 + totals.sub_calls
+        status = "failed" if began else "refused"
+        return record_of(request, status=status, error=STOPPED, **fields)
+
     def _serve(self) -> Step:
         while True:
             event = self._session.next_event()
@@ -323,6 +358,8 @@ class _Service:
             if self._eof:
                 self.lost = "its worker died"
                 return None
+            if self._scope.budget.out_of_time(closing=self._closing):
+                return (yield from self._end_early())
             if isinstance(event, CallRequested):
                 yield from self._admit(event)
             elif not self._desk.waiting and self._used >= self._limit:
@@ -334,7 +371,10 @@ class _Service:
         """One exchange; the cell's clock stands still while it waits for calls."""
         waiting = self._desk.waiting
         data, self._data = self._data, []
-        timeout = None if waiting else max(0.0, self._limit - self._used)
+        left = self._scope.budget.seconds_left(closing=self._closing)
+        timeout = left if waiting else max(0.0, self._limit - self._used)
+        if left is not None and timeout is not None:
+            timeout = min(timeout, left)
         got: Worked = yield Exchange(data, timeout)
         if not waiting:
             self._used += got.exchanged.elapsed_seconds
@@ -348,6 +388,12 @@ class _Service:
         if self._started is None:
             self._started = got.ended_seconds - got.exchanged.elapsed_seconds
         self._ended_at = got.ended_seconds
+
+    def _end_early(self) -> Step:
+        """The time of the run is over: cut what runs for the cell, and stop it."""
+        self._out_of_time = True
+        yield CutCalls(OUT_OF_TIME)
+        return (yield from self._stop())
 
     def _stop(self) -> Step:
         """The cell is over its time: ask it to stop, and give its worker up if it does not."""
@@ -365,6 +411,8 @@ class _Service:
                 left -= got.exchanged.elapsed_seconds
                 self._clock(got)
                 self._session.receive(got.exchanged.data, eof=got.exchanged.eof)
+                for outcome in got.outcomes:
+                    yield from self._settle(outcome)
                 if got.exchanged.eof:
                     break
         self.lost = "it ran out of time and could not be stopped"
@@ -446,8 +494,14 @@ class _Service:
 
     def _settle_rest(self) -> Step:
         """Calls of threads that outlived the cell: they were paid for, so they are recorded."""
+        cut = self._out_of_time
         while self._desk.waiting:
-            outcomes: list[CallOutcome] = yield AwaitCalls()
+            if not cut and self._scope.budget.out_of_time(closing=self._closing):
+                cut = True
+                yield CutCalls(OUT_OF_TIME)
+            # After the cut only child runs are left. They see the same clock.
+            left = None if cut else self._scope.budget.seconds_left(closing=self._closing)
+            outcomes: list[CallOutcome] = yield AwaitCalls(left)
             for outcome in outcomes:
                 yield from self._settle(outcome)
 
@@ -465,7 +519,7 @@ class _Service:
             "elapsed_seconds": self._used,
             "total_seconds": max(0.0, self._ended_at - (self._started or 0.0)),
         }
-        timed_out = self._used >= self._limit
+        timed_out = self._used >= self._limit or self._out_of_time
         if finished is None:
             status = "timeout" if timed_out else "died"
             return Cell(status=status, error=self._why_ended(), **common)
@@ -487,6 +541,8 @@ class _Service:
         )
 
     def _why_ended(self) -> str:
+        if self._out_of_time:
+            return f"TimeoutError: the cell was stopped: {OUT_OF_TIME}."
         if self._used >= self._limit:
             what = "The REPL was restarted." if self.lost else "Its variables are kept."
             return (

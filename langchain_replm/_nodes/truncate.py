@@ -25,11 +25,10 @@ from langchain_replm.state import (
     read_turn,
     variables_of,
 )
-from langchain_replm.types import Iteration
 
 if TYPE_CHECKING:
     from langchain_replm.state import RLMState, RunScope
-    from langchain_replm.types import StopReason
+    from langchain_replm.types import Iteration, StopReason
 
 
 def truncate(state: RLMState, scope: RunScope) -> Flow:
@@ -57,7 +56,7 @@ def truncate(state: RLMState, scope: RunScope) -> Flow:
     observation = None
     if stop_reason is None:
         limit = _limit_met(turn, scope)
-        if limit is not None and scope.settings.config.exit_behavior == "error":
+        if limit is not None and not _closes(limit, scope):
             stop_reason = limit
         elif limit is not None:
             update["limit"] = limit
@@ -69,8 +68,8 @@ def truncate(state: RLMState, scope: RunScope) -> Flow:
         answer = verdict.text if verdict is not None else _best_so_far(state)
         update |= {"answer": answer, "stop_reason": stop_reason}
         update["elapsed_seconds"] = scope.elapsed_seconds()
-        update["session"] = _past_runs(state, [*past, _iteration(turn, None)], answer, scope)
-    step = _iteration(turn, observation)
+        update["session"] = _past_runs(state, [*past, turn.as_iteration(None)], answer, scope)
+    step = turn.as_iteration(observation)
     update["trajectory"] = [step.model_dump()]
     if stop_reason is not None:
         detail = {"answer": answer, "stop_reason": stop_reason}
@@ -119,6 +118,13 @@ def _best_so_far(state: RLMState) -> str:
     """The last answer that was refused for its form: better than none."""
     rejected = state.get("rejected")
     return rejected["answer"] if rejected is not None else ""
+
+
+def _closes(limit: StopReason, scope: RunScope) -> bool:
+    """Whether the root model is asked for a closing answer."""
+    if limit == "cancelled" or (limit == "deadline" and scope.level > 0):
+        return False  # the cell of the parent that would read it is stopped at the same moment
+    return scope.settings.config.exit_behavior == "end"
 
 
 def _failures(past: list[Iteration]) -> int:
@@ -187,22 +193,3 @@ def _past_runs(
         trajectory=tuple(steps),
     )
     return [run.model_dump()]
-
-
-def _iteration(turn: Turn, observation: str | None) -> Iteration:
-    return Iteration(
-        number=turn.number,
-        closing=turn.closing,
-        direct=turn.direct,
-        reply=turn.reply,
-        model=turn.model,
-        usage=turn.usage,
-        cost_usd=turn.cost_usd,
-        error=turn.error,
-        summary=turn.summary,
-        cells=turn.cells,
-        held=turn.held,
-        observation=observation,
-        started_seconds=turn.started_seconds,
-        elapsed_seconds=turn.elapsed_seconds,
-    )

@@ -9,12 +9,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from langchain_replm._cache import SubCallCache
 from langchain_replm._subcalls import (
     Admission,
     CallOutcome,
     CallRequest,
     Replay,
-    SubCallCache,
     SubCallDesk,
 )
 from langchain_replm.budget import Budget

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_replm.budget import Budget, Spend
+from langchain_replm.budget import NOTHING, Budget, Spend
 from langchain_replm.config import RLMConfig
 
 
@@ -136,3 +136,72 @@ def test_reservations_never_exceed_the_limit(calls: list[tuple[int, int, bool]],
             budget.settle(*ended)
         assert spent + sum(item[0].tokens for item in running) <= most
         assert budget.spent.tokens == spent
+
+
+# -- time ------------------------------------------------------------------------------------------
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_work_ends_in_time_for_the_closing_request() -> None:
+    clock = Clock()
+    budget = Budget(RLMConfig(max_seconds=60), clock=clock)
+    clock.now += 5
+    assert (budget.seconds_left(), budget.seconds_left(closing=True)) == (55, 55)
+    budget.root_replied(5.0)
+    assert (budget.seconds_left(), budget.seconds_left(closing=True)) == (45, 55)
+    budget.root_replied(1.0)
+    assert budget.seconds_left() == 45, "the slowest reply counts"
+    clock.now += 45
+    assert budget.reserve(NOTHING) == "deadline"
+    assert budget.reserve(NOTHING, closing=True) == "admitted"
+    clock.now += 10
+    assert budget.reserve(NOTHING, closing=True) == "deadline"
+
+
+def test_the_closing_request_gets_at_least_a_second_and_at_most_half_of_the_time() -> None:
+    for most, kept in ((100.0, 10.0), (6.0, 1.0), (1.0, 0.5)):
+        budget = Budget(RLMConfig(max_seconds=most), clock=Clock())
+        budget.root_replied(0.0)
+        assert budget.seconds_left() == most - kept
+    budget.root_replied(100.0)
+    assert budget.seconds_left() == 0.5
+
+
+def test_running_out_of_time_is_a_limit_met_only_once_somebody_looks() -> None:
+    clock = Clock()
+    budget = Budget(RLMConfig(max_seconds=1), clock=clock)
+    assert not budget.out_of_time()
+    clock.now += 2
+    assert budget.limit_met() is None
+    assert budget.out_of_time()
+    assert budget.limit_met() == "deadline"
+
+
+def test_the_time_of_earlier_calls_counts_after_a_resume() -> None:
+    budget = Budget(RLMConfig(max_seconds=60), clock=Clock())
+    budget.restore(0, seconds=50.0)
+    assert budget.seconds_left() == 10
+
+
+def test_without_a_limit_there_is_no_end() -> None:
+    budget = Budget(RLMConfig())
+    budget.root_replied(10.0)
+    assert budget.seconds_left() is None
+    assert not budget.out_of_time()
+
+
+def test_a_stopped_budget_admits_nothing_and_wakes_who_waits() -> None:
+    budget = Budget(RLMConfig(max_total_tokens=10))
+    told: list[str] = []
+    budget.reserve(Spend(10))
+    assert budget.reserve(Spend(10), when_room=lambda: told.append("room")) == "wait"
+    budget.stop()
+    assert told == ["room"]
+    assert budget.reserve(NOTHING) == "cancelled"

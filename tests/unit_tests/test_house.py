@@ -30,14 +30,14 @@ FUNCTION_LINES = 40
 # Next full fifty: a module that grows past it is looked at again.
 LONG_MODULES = {
     "chat_model.py": 350,  # both colours of LangChain's four methods
-    "_drivers.py": 500,  # both colours of every effect, side by side on purpose
+    "_drivers.py": 550,  # both colours of every effect, side by side on purpose
     "_models.py": 350,  # model names and raw OpenAI clients
-    "_nodes/sandbox_exec.py": 500,  # serve, stop and replay share one cell's state
+    "_nodes/sandbox_exec.py": 600,  # serve, stop and replay share one cell's state
     "_subcalls.py": 450,  # desk, cache and replay share keys and records
-    "graph.py": 500,
+    "graph.py": 550,
     "prompts.py": 550,  # every sentence that a model reads
     "runnable.py": 350,
-    "state.py": 500,  # every channel, and the scope of a run
+    "state.py": 600,  # every channel, and the scope of a run
     "sandbox/_wire.py": 750,  # the protocol: table, checks, session
     "sandbox/_worker.py": 550,
     "sandbox/_worker_repl.py": 850,

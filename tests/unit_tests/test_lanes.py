@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
 
 import pytest
 
 from langchain_replm._lanes import Lanes
+
+SECONDS = 10
 
 
 @pytest.fixture
@@ -18,41 +22,46 @@ def lanes() -> Iterator[Lanes]:
     made.close()
 
 
-def test_a_lane_is_made_once(lanes: Lanes) -> None:
-    assert lanes.pool("model") is lanes.pool("model")
-    assert lanes.pool("model") is not lanes.pool("depth-1")
-    assert lanes.semaphore("model") is lanes.semaphore("model")
-    assert lanes.semaphore("model") is not lanes.semaphore("depth-1")
+def submit(lanes: Lanes, lane: str, function: Callable[[], Any]) -> Future[Any]:
+    future: Future[Any] = Future()
+    lanes.start(lane, lambda: future.set_result(function()))
+    return future
 
 
-def test_threads_that_ask_at_once_get_one_pool(lanes: Lanes) -> None:
-    barrier = threading.Barrier(8)
-    pools = []
-
-    def ask() -> None:
-        barrier.wait()
-        pools.append(lanes.pool("model"))
-
-    threads = [threading.Thread(target=ask) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(pools)) == 1
-
-
-def test_a_pool_runs_as_many_calls_at_once_as_allowed(lanes: Lanes) -> None:
+def test_a_lane_runs_as_many_calls_at_once_as_allowed(lanes: Lanes) -> None:
     # Both must be inside at the same time for the barrier to open.
-    barrier = threading.Barrier(2, timeout=10)
-    pool = lanes.pool("model")
-    names = [pool.submit(lambda: (barrier.wait(), threading.current_thread().name)) for _ in "1234"]
-    used = {future.result(timeout=10)[1] for future in names}
-    assert len(used) == 2
-    assert all(name.startswith("rlm-model") for name in used)
+    barrier = threading.Barrier(2, timeout=SECONDS)
+
+    def call() -> str:
+        barrier.wait()
+        return threading.current_thread().name
+
+    names = {submit(lanes, "model", call) for _ in range(4)}
+    assert {name.result(SECONDS) for name in names} == {"rlm-model-1", "rlm-model-2"}
+
+
+def test_an_idle_thread_is_used_before_a_new_one_is_started(lanes: Lanes) -> None:
+    used = {
+        submit(lanes, "model", lambda: threading.current_thread().name).result(SECONDS)
+        for _ in range(20)
+    }
+    assert len(used) <= 2
+
+
+def test_two_at_once_are_not_given_to_one_idle_thread(lanes: Lanes) -> None:
+    submit(lanes, "model", lambda: None).result(SECONDS)  # there is one thread, and it is idle
+    barrier = threading.Barrier(2, timeout=SECONDS)
+    both = [submit(lanes, "model", barrier.wait) for _ in range(2)]
+    assert sorted(one.result(SECONDS) for one in both) == [0, 1]
+
+
+def test_threads_do_not_hold_up_the_interpreter(lanes: Lanes) -> None:
+    assert submit(lanes, "model", lambda: threading.current_thread().daemon).result(SECONDS)
 
 
 async def test_a_semaphore_has_as_many_places_as_allowed(lanes: Lanes) -> None:
     places = lanes.semaphore("model")
+    assert places is lanes.semaphore("model")
     await places.acquire()
     assert not places.locked()
     await places.acquire()
@@ -65,30 +74,38 @@ async def test_a_semaphore_has_as_many_places_as_allowed(lanes: Lanes) -> None:
 
 def test_a_full_lane_does_not_hold_up_another(lanes: Lanes) -> None:
     # What a child run does: it keeps its place and waits for calls of the lane below.
-    def child() -> str:
-        return lanes.pool("model").submit(lambda: "reply").result(timeout=10)
+    def child() -> Any:
+        return submit(lanes, "model", lambda: "reply").result(SECONDS)
 
-    children = [lanes.pool("depth-1").submit(child) for _ in range(6)]
-    assert [future.result(timeout=10) for future in children] == ["reply"] * 6
+    children = [submit(lanes, "depth-1", child) for _ in range(6)]
+    assert [future.result(SECONDS) for future in children] == ["reply"] * 6
 
 
-def test_after_closing_nothing_more_is_started() -> None:
+def test_after_a_stop_nothing_more_is_started_and_everybody_is_told() -> None:
     lanes = Lanes(1)
     running, gate = threading.Event(), threading.Event()
-    pool = lanes.pool("model")
+    told: list[str] = []
 
     def hold() -> str:
         running.set()
-        gate.wait(10)
+        gate.wait(SECONDS)
         return "done"
 
-    first = pool.submit(hold)
-    second = pool.submit(lambda: "never")
-    assert running.wait(10)
+    first = submit(lanes, "model", hold)
+    second = submit(lanes, "model", lambda: "never")
+    forget = lanes.on_stop(lambda: told.append("forgotten"))
+    lanes.on_stop(lambda: told.append("told"))
+    forget()
+    assert running.wait(SECONDS)
+    assert (lanes.stopped, told) == (False, [])
     lanes.close()
-    assert second.cancelled()
+    assert (lanes.stopped, told) == (True, ["told"])
     gate.set()
-    assert first.result(timeout=10) == "done", "what runs ends by itself"
-    with pytest.raises(RuntimeError):
-        pool.submit(lambda: "never")
+    assert first.result(SECONDS) == "done", "what runs ends by itself"
+    third = submit(lanes, "model", lambda: "never")
+    other = submit(lanes, "tool", lambda: "never")
+    lanes.on_stop(lambda: told.append("late"))
+    assert told == ["told", "late"], "who comes late is told at once"
     lanes.close()
+    assert told == ["told", "late"], "told once"
+    assert not any(future.done() for future in (second, third, other))

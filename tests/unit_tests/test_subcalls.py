@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from langchain_replm._cache import SubCallCache
 from langchain_replm._subcalls import (
     Admission,
     CallOutcome,
     CallRequest,
     Replay,
-    SubCallCache,
     SubCallDesk,
     request_key,
     wire_results,

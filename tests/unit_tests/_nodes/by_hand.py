@@ -12,6 +12,7 @@ from typing import Any
 
 from langchain_core.messages.ai import UsageMetadata
 
+from langchain_replm._cache import SubCallCache
 from langchain_replm._effects import (
     AwaitCalls,
     Effect,
@@ -24,7 +25,7 @@ from langchain_replm._effects import (
 )
 from langchain_replm._lanes import Lanes
 from langchain_replm._nodes.sandbox_exec import sandbox_exec
-from langchain_replm._subcalls import CallOutcome, CallRequest, SubCallCache
+from langchain_replm._subcalls import CallOutcome, CallRequest
 from langchain_replm.budget import Budget
 from langchain_replm.config import RLMConfig
 from langchain_replm.context_store import (
