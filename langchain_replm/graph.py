@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, contextmanager
+from copy import copy
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,6 +18,7 @@ from uuid import uuid4
 
 from langchain_core.runnables.config import ensure_config
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.errors import EmptyInputError
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
@@ -220,7 +222,7 @@ class RLMStateGraph(StateGraph[RLMState, None, RLMState, RLMOutput]):
     def compile(self, checkpointer: Checkpointer = None, **options: Any) -> RLMGraph:
         """As `StateGraph.compile`; the result is an `RLMGraph`."""
         name = options.pop("name", None) or "RLM"
-        compiled = super().compile(checkpointer, name=name, **options)
+        compiled = super().compile(_distrustful(checkpointer), name=name, **options)
         put_into_iterations(compiled.nodes)
         config = self.settings.config
         supersteps = SUPERSTEPS_PER_ITERATION * (config.max_iterations + 1) + 2
@@ -429,13 +431,13 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
             scope.keeper.opening(setup_maker(scope, Datum(handle, history, handle["chars"])))
         claims = self.settings.sandbox.guarantees()
         missing = [name for name, means in claims.items() if means is None]
-        scope.run_id = scope.parent.run_id if scope.parent else str(uuid4())
+        scope.run_id = run_id = (scope.parent and scope.parent.run_id) or str(uuid4())
         if scope.journal is not None and scope.parent is None:
-            scope.journal.begin(scope.run_id)
+            scope.journal.begin(run_id)
         fresh = _fresh_state(query, handle)
         if scope.options.past:
             fresh["trajectory"] = [None, *scope.options.past]
-        return fresh | {"run_id": scope.run_id, "sandbox_missing": missing}
+        return fresh | {"run_id": run_id, "sandbox_missing": missing}
 
     def _leave(self, scope: RunScope, config: RunnableConfig | None) -> None:
         scope.forget()
@@ -449,6 +451,21 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
         configurable = {**given.get("configurable", {}), SCOPE_KEY: scope}
         limit = max(given.get("recursion_limit") or 0, self.supersteps)
         return {**given, "configurable": configurable, "recursion_limit": limit}
+
+
+def _distrustful(checkpointer: Checkpointer) -> Checkpointer:
+    """The checkpointer, with a serializer that rebuilds safe types only.
+
+    As it comes, LangGraph's rebuilds objects of any class that can be imported, so whoever can
+    write to the database could call what they like. Our state is JSON data and needs none.
+    """
+    if not isinstance(checkpointer, BaseCheckpointSaver):
+        return checkpointer
+    if type(checkpointer.serde) is not JsonPlusSerializer:
+        return checkpointer  # somebody has chosen it
+    twin = copy(checkpointer)  # it shares connections and locks; the caller's own stays as it is
+    twin.serde = JsonPlusSerializer(allowed_msgpack_modules=None)
+    return twin
 
 
 def _going_on(values: dict[str, Any], snapshot: StateSnapshot) -> Any:

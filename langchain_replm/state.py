@@ -325,8 +325,8 @@ class RunScope:
     level: int = 0
     """The same without runs that are candidates; it decides about models and recursion."""
     parent: RunScope | None = None
-    run_id: str = ""
-    """The run that this call begins; empty when it goes on with one that another call began."""
+    run_id: str | None = None
+    """The run that this call begins; None when it goes on with one that another call began."""
     more_iterations: int = 0
     """What a person has added to `max_iterations`."""
     journal: RunJournal | None = None
@@ -407,7 +407,7 @@ class RunScope:
 
     def rejoins(self, state: Mapping[str, Any]) -> bool:
         """The state is that of a run which another call of the graph began."""
-        return bool(state.get("run_id", "") != self.run_id)
+        return bool(state.get("run_id") != self.run_id)
 
     def rejoin(self, state: Mapping[str, Any]) -> None:
         """Go on with that run: it is charged with what it has spent, and its journal is read.
