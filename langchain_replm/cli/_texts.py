@@ -64,6 +64,11 @@ def _steps(steps: tuple[Iteration, ...], indent: str, *, full: bool) -> Iterator
             yield from _block("the root call failed", step.error, indent, full=full)
         if step.reply:
             yield from _block("reply", step.reply, indent, full=full)
+        for position, candidate in enumerate(step.candidates, 1):
+            chosen = ", chosen" if candidate.chosen else ""
+            title = f"candidate {position} ({candidate.stop_reason}{chosen})"
+            yield from _block(title, candidate.answer, indent + "  ", full=full)
+            yield from _steps(candidate.trajectory, indent + "    ", full=full)
         for number, cell in enumerate(step.cells, 1):
             yield from _cell(number, cell, indent + "  ", full=full)
 

@@ -94,10 +94,12 @@ function builtFrom(source) {
 function costs(run, tree) {
   const root = { input: 0, output: 0, cost: 0, priced: false, calls: 0 };
   const calls = { input: 0, output: 0, cost: 0, priced: false, calls: 0 };
-  for (const step of run.trajectory) {
-    spentOn({ ...step, cells: [] }, root);
+  const split = (steps) => steps.forEach((step) => {
+    spentOn({ ...step, cells: [], candidates: [] }, root);
     for (const item of itemsOf(step)) spentOn(item, calls);
-  }
+    for (const candidate of step.candidates || []) split(candidate.trajectory);
+  });
+  split(run.trajectory);
   const table = (title, head, rows) => make("div", { class: "scroll" }, make("table", {}, make("caption", {}, title),
     make("thead", {}, make("tr", {}, head.map((name) => make("th", { scope: "col" }, name)))),
     make("tbody", {}, rows.map(([name, ...cells]) => make("tr", {}, make("th", { scope: "row" }, shown(name)), cells.map((value) => make("td", {}, value)))))));
@@ -125,7 +127,7 @@ function childRuns(tree) {
   const section = byId("children");
   const runs = (steps) => steps.flatMap((step) => step.cells).flatMap((cell) => cell.calls).flatMap((group) => group.items)
     .filter((item) => item.child.length);
-  const first = runs(tree.steps);
+  const first = runs(tree.steps.flatMap((step) => [step, ...step.candidates.flatMap((one) => one.steps)]));
   if (!first.length) return;
   section.hidden = false;
   const branch = (items) => make("ul", { class: "tree" }, items.slice(0, 500).map((item) => {

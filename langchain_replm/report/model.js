@@ -17,6 +17,9 @@ function spentOn(record, into = { input: 0, output: 0, cost: 0, priced: false, c
     add(record.usage, record.cost_usd);
     if (record.summary) add(record.summary.usage, record.summary.cost_usd);
     for (const item of itemsOf(record)) spentOn(item, into);
+    for (const candidate of record.candidates || []) {
+      for (const step of candidate.trajectory) spentOn(step, into);
+    }
   } else {
     // A call of a child run carries the sums of the child.
     for (const usage of Object.values(record.usage || {})) add(usage, null);
@@ -55,6 +58,12 @@ class Tree {
     const name = record.closing ? "Closing request" : `Iteration ${record.number}`;
     const node = this.add("step", record, parent, depth, record.started_seconds, record.elapsed_seconds, name);
     node.name = parent ? `${parent.name} › ${name.toLowerCase()}` : name;
+    node.candidates = (record.candidates || []).map((candidate, index) => {
+      const group = { kind: "group", record: candidate, parent: node, depth, element: null };
+      group.name = `Candidate ${index + 1}`;
+      group.steps = candidate.trajectory.map((step) => this.step(step, group, depth + 1));
+      return group;
+    });
     node.cells = (record.cells || []).map((cell, index) => this.cell(cell, node, depth, index));
     return node;
   }
@@ -80,18 +89,26 @@ class Tree {
     return node;
   }
 
+  /** The steps that led to the answer: of several candidates, those of the chosen one. */
+  decisive() {
+    return this.steps.flatMap((step) => {
+      const chosen = step.candidates.find((candidate) => candidate.record.chosen);
+      return chosen ? chosen.steps : [step];
+    });
+  }
+
   /** Where the answer was submitted: a cell, or the text of the last reply. */
   source() {
-    for (const step of [...this.steps].reverse()) {
+    for (const step of this.decisive().reverse()) {
       const cell = step.cells.find((one) => one.record.answer);
       if (cell) return cell;
     }
-    return this.steps.at(-1) || null;
+    return this.decisive().at(-1) || null;
   }
 
   /** The variables that a cell used and the cells that made them, and theirs: the nearest first. */
   lineage(cell, most = 10) {
-    const cells = this.steps.flatMap((step) => step.cells);
+    const cells = this.decisive().flatMap((step) => step.cells);
     const found = [], seen = new Set(), queue = [cell];
     while (queue.length && found.length < most) {
       const user = queue.shift();

@@ -32,6 +32,7 @@ function proseAndCells(step) {
 function stepGist(node) {
   const { record } = node;
   if (record.error) return record.error;
+  if (node.candidates.length) return `${plural(node.candidates.length, "candidate")}: runs of the same question, of which one was chosen`;
   const parts = proseAndCells(node);
   const prose = parts.find((part) => typeof part === "string");
   if (prose) return prose;
@@ -87,6 +88,7 @@ class Steps {
     if (record.summary) parts.push(this.notes(record.summary));
     if (record.held) parts.push(make("p", { class: "hint" }, shown(`The answer of this reply was not taken (guard ${record.held}); what the model was told is below.`)));
     if (record.error) parts.push(titled("The root call failed", block(record.error, "error")));
+    for (const candidate of node.candidates) parts.push(this.candidate(candidate));
     for (const part of proseAndCells(node)) {
       if (typeof part === "string") parts.push(titled("The model says", block(part.trim(), "prose")));
       else parts.push(this.cell(part));
@@ -99,6 +101,17 @@ class Steps {
       parts.push(fold("minor", ["The reply as it was written"], () => block(record.reply, "prose")));
     }
     return parts;
+  }
+
+  candidate(group) {
+    const { record } = group;
+    const spent = { input: 0, output: 0, cost: 0, priced: false, calls: 0 };
+    for (const step of record.trajectory) spentOn(step, spent);
+    group.element = fold("group", [
+      make("span", { class: "function" }, group.name), make("span", { class: "gist" }, shown(gist(record.answer))),
+      make("span", { class: "badges" }, record.chosen && badge("chosen", "good"), badge(record.stop_reason)),
+      make("span", { class: "spent" }, spentLine(spent))], () => this.list(group.steps));
+    return group.element;
   }
 
   notes(summary) {

@@ -14,6 +14,7 @@ from langchain_replm import RLMResponse, read_trajectories
 from langchain_replm.state import make_response
 from langchain_replm.types import (
     Answer,
+    Candidate,
     Cell,
     ContextSummary,
     HostCall,
@@ -222,6 +223,30 @@ def test_the_numbers_of_the_page_are_those_of_the_response(opened: Any, tmp_path
     page.locator("details.step").nth(1).locator("summary").first.click()
     expect(page.locator("details.step").nth(1)).to_contain_text(
         "made notes of the iterations up to 1"
+    )
+
+
+def test_of_several_candidates_the_chosen_one_explains_the_answer(opened: Any) -> None:
+    real = a_run()
+    other = Candidate(answer="no", stop_reason="errors", trajectory=real.trajectory[:1])
+    chosen = Candidate(
+        answer=real.answer, stop_reason="answered", chosen=True, trajectory=real.trajectory
+    )
+    step = Iteration(number=1, candidates=(other, chosen))
+    response = make_response(
+        {"trajectory": [step.model_dump()], "answer": real.answer, "stop_reason": "answered"}
+    )
+    page = opened(response).ready()
+    sums = page.evaluate(SUMS)
+    assert (sums["input"], sums["output"]) == (
+        response.total_input_tokens, response.total_output_tokens,
+    )  # fmt: skip
+    assert sums["cost"] == pytest.approx(response.cost)
+    expect(page.locator("#verdict")).to_contain_text("Candidate 2 › iteration 3, cell 1")
+    page.locator("#verdict .origin button").first.click()
+    expect(page.locator("details.group[open]").first).to_contain_text("chosen")
+    expect(page.locator("details.step details.step[open]")).to_contain_text(
+        "Submitted as the answer"
     )
 
 
