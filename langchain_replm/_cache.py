@@ -6,6 +6,12 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from langchain_core.caches import BaseCache
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration
+
+from langchain_replm.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from langchain_replm.types import SubCall
 
@@ -34,3 +40,27 @@ class SubCallCache:
             self._replies.move_to_end(key)
             if len(self._replies) > self._max_entries:
                 self._replies.popitem(last=False)
+
+
+def check_cache(cache: object) -> None:
+    """Refuse what is no LangChain cache.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    if cache is not None and not isinstance(cache, BaseCache):
+        msg = f"cache is a {type(cache).__name__}. Pass a LangChain cache (a `BaseCache`), or None."
+        raise ConfigurationError(msg)
+
+
+def cached_text(found: object) -> str | None:
+    """The reply in what a LangChain cache has found."""
+    if isinstance(found, list | tuple) and found:
+        text = getattr(found[0], "text", None)
+        return text if isinstance(text, str) else None
+    return None
+
+
+def as_cached(text: str) -> list[ChatGeneration]:
+    """A reply in the form in which LangChain caches keep it."""
+    return [ChatGeneration(message=AIMessage(text))]

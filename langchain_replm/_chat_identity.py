@@ -89,7 +89,7 @@ class ChatIdentity(RLMParameters, BaseChatModel):
         return {
             "model": self.model,
             "rlm_root_model": _name(self.root_model),
-            "rlm_sub_model": _name(self.sub_model or self.root_model),
+            "rlm_sub_model": _name(self._first_sub_model),
             "rlm_parameters": self._fingerprint,
         }
 
@@ -97,14 +97,21 @@ class ChatIdentity(RLMParameters, BaseChatModel):
     def _fingerprint(self) -> str:
         """Tells models apart that would answer differently; for caches."""
         parts: list[Any] = [self.config.model_dump(mode="json"), self.temperature, self.max_tokens]
-        parts += [_model_key(self.root_model), _model_key(self.sub_model), self.stop]
+        parts += [_model_key(self.root_model), self.stop]
+        by_depth = self.sub_model if isinstance(self.sub_model, list | tuple) else [self.sub_model]
+        parts += [_model_key(model) for model in by_depth]
         parts += [(name, _model_key(model)) for name, model in sorted(self.models.items())]
         parts += [repr(self.sandbox), [getattr(tool, "name", repr(tool)) for tool in self.tools]]
         parts += [self.show_work, _hash_of(self.context), repr(self.output_version)]
         return hashlib.sha256(repr(parts).encode("utf-8", "replace")).hexdigest()[:32]
 
+    @property
+    def _first_sub_model(self) -> BaseChatModel | str:
+        given: Any = self.sub_model
+        return (given[0] if isinstance(given, list | tuple) and given else given) or self.root_model
+
     def _default_name(self) -> str:
-        root, sub = _name(self.root_model), _name(self.sub_model or self.root_model)
+        root, sub = _name(self.root_model), _name(self._first_sub_model)
         return f"rlm({root})" if root == sub else f"rlm({root}+{sub})"
 
     def _resolve_model_profile(self) -> ModelProfile | None:

@@ -24,6 +24,7 @@ from langgraph.config import get_stream_writer
 from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command, interrupt
 
+from langchain_replm._cache import as_cached, cached_text
 from langchain_replm._durable import keep_call, keep_reply, recorded_call, recorded_reply
 from langchain_replm._effects import (
     AskPerson,
@@ -33,6 +34,7 @@ from langchain_replm._effects import (
     Emit,
     Exchange,
     Interrupt,
+    LookUp,
     OpenSession,
     ReadContext,
     Renew,
@@ -46,17 +48,19 @@ from langchain_replm._recording import record_update
 from langchain_replm._requests import (
     Call,
     RootCall,
+    cache_key,
     lane_of,
     setup_maker,
     stream_kwargs,
 )
+from langchain_replm._tools import is_only_async, is_only_sync
 from langchain_replm._traces.calls import apump, pump
 from langchain_replm._traces.cells import CellTrace
 from langchain_replm.errors import RunStoppedError
 from langchain_replm.state import SCOPE_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from contextvars import Context
 
     from langchain_core.runnables import RunnableConfig
@@ -192,7 +196,7 @@ class _Waiter(Performer):
         self._arrived.set()
         self.scope.keeper.wake()
 
-    def perform(self, effect: Effect) -> Any:  # noqa: C901, PLR0911 - a table of effects
+    def perform(self, effect: Effect) -> Any:  # noqa: C901, PLR0911, PLR0912 - a table of effects
         self.check()
         keeper = self.scope.keeper
         match effect:
@@ -201,6 +205,8 @@ class _Waiter(Performer):
                 return self.emit(event)
             case CallRootModel():
                 return self._call_root(effect)
+            case LookUp(requests):
+                return [self._look_up(request) for request in requests]
             case StartCalls():
                 return self._start(effect)
             case CutCalls(error):
@@ -229,6 +235,25 @@ class _Waiter(Performer):
         self._forget()
         self.abandon()
         pump(self.trace.close())
+
+    def _look_up(self, request: CallRequest) -> str | None:
+        cache, key = self.scope.settings.cache, cache_key(request, self.scope)
+        if cache is None or key is None:
+            return None
+        try:
+            return cached_text(cache.lookup(*key))
+        except Exception as error:  # noqa: BLE001 - without its cache the run goes on
+            self.cache_failed(error)
+            return None
+
+    def _keep(self, request: CallRequest, outcome: CallOutcome) -> None:
+        cache, key = self.scope.settings.cache, cache_key(request, self.scope)
+        if cache is None or key is None or outcome.error is not None:
+            return
+        try:
+            cache.update(*key, as_cached(outcome.text))
+        except Exception as error:  # noqa: BLE001 - without its cache the run goes on
+            self.cache_failed(error)
 
     def _await_calls(self, timeout_seconds: float | None) -> list[CallOutcome]:
         while not (outcomes := self.drain()):
@@ -317,13 +342,21 @@ class _Waiter(Performer):
             return call.refused(limit)
         outcome: CallOutcome | None = None
         try:
-            result = call.target.invoke(call.input, call.config, **call.kwargs)
+            result = self._made(call)
             outcome = call.done(result, started)
         except Exception as error:  # noqa: BLE001 - a failed call is a value for the cell
             outcome = call.failed(error, started)
         finally:
             call.settle(outcome)
+        self._keep(request, outcome)
         return keep_call(self.scope, outcome)
+
+    def _made(self, call: Call) -> Any:
+        if is_only_async(call.target):
+            # In a loop of its own: there is none in this thread, and the tool has no other way.
+            made = call.target.ainvoke(call.input, call.config, **call.kwargs)
+            return asyncio.run(_awaited(made))
+        return call.target.invoke(call.input, call.config, **call.kwargs)
 
 
 class _Awaiter(Performer):
@@ -347,7 +380,7 @@ class _Awaiter(Performer):
         self._arrived.set()
         self.scope.keeper.wake()
 
-    async def perform(self, effect: Effect) -> Any:  # noqa: C901, PLR0911 - a table of effects
+    async def perform(self, effect: Effect) -> Any:  # noqa: C901, PLR0911, PLR0912 - a table of effects
         self.check()
         keeper = self.scope.keeper
         match effect:
@@ -356,6 +389,8 @@ class _Awaiter(Performer):
                 return self.emit(event)
             case CallRootModel():
                 return await self._call_root(effect)
+            case LookUp(requests):
+                return await self._look_up_all(requests)
             case StartCalls():
                 return self._start(effect)
             case CutCalls(error):
@@ -387,6 +422,33 @@ class _Awaiter(Performer):
         if running:
             await asyncio.gather(*running, return_exceptions=True)
         await apump(self.trace.close())
+
+    async def _look_up_all(self, requests: Sequence[CallRequest]) -> list[str | None]:
+        known: list[str | None] = []
+        step = self.scope.lanes.max_concurrency
+        for start in range(0, len(requests), step):
+            some = requests[start : start + step]
+            known += await asyncio.gather(*map(self._look_up, some))
+        return known
+
+    async def _look_up(self, request: CallRequest) -> str | None:
+        cache, key = self.scope.settings.cache, cache_key(request, self.scope)
+        if cache is None or key is None:
+            return None
+        try:
+            return cached_text(await cache.alookup(*key))
+        except Exception as error:  # noqa: BLE001 - without its cache the run goes on
+            self.cache_failed(error)
+            return None
+
+    async def _keep(self, request: CallRequest, outcome: CallOutcome) -> None:
+        cache, key = self.scope.settings.cache, cache_key(request, self.scope)
+        if cache is None or key is None or outcome.error is not None:
+            return
+        try:
+            await cache.aupdate(*key, as_cached(outcome.text))
+        except Exception as error:  # noqa: BLE001 - without its cache the run goes on
+            self.cache_failed(error)
 
     async def _await_calls(self, timeout_seconds: float | None) -> list[CallOutcome]:
         while not (outcomes := self.drain()):
@@ -493,17 +555,30 @@ class _Awaiter(Performer):
                 return call.refused(limit)
             outcome: CallOutcome | None = None
             try:
-                result = await call.target.ainvoke(call.input, call.config, **call.kwargs)
+                result = await self._made(call)
                 outcome = call.done(result, started)
             except Exception as error:  # noqa: BLE001 - a failed call is a value for the cell
                 outcome = call.failed(error, started)
             finally:
                 call.settle(outcome)
+            await self._keep(request, outcome)
             return await self._kept(keep_call, self.scope, outcome)
+
+    async def _made(self, call: Call) -> Any:
+        if is_only_sync(call.target):
+            # Not in the default threads of the loop, which waits for them when it ends.
+            work = partial(call.target.invoke, call.input, call.config, **call.kwargs)
+            lane = self.scope.lanes.submit("tool", copy_context().run, work)
+            return await _await(lane)
+        return await call.target.ainvoke(call.input, call.config, **call.kwargs)
 
 
 _NO_FAILURES = (GraphBubbleUp, RunStoppedError)
 """Exceptions that say nothing about the model: an interrupt of LangGraph, the end of the run."""
+
+
+async def _awaited(made: Awaitable[T]) -> T:
+    return await made
 
 
 def _tell(future: Future[T], result: T | BaseException) -> None:

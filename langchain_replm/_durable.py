@@ -26,7 +26,7 @@ def asked(request: CallRequest, scope: RunScope) -> tuple[object, ...]:
     if request.kind == "tool":
         return ("tool", request.prompt, dict(request.arguments))
     settings = scope.settings
-    model = settings.sub_model if request.model is None else settings.models[request.model]
+    model = scope.sub_model if request.model is None else settings.models[request.model]
     kwargs = sub_kwargs(settings.config)
     described = {**model._get_ls_params(**kwargs), **kwargs}  # noqa: SLF001 - as tracers do
     kind = "rlm_query" if runs_child(request, scope) else "llm_query"

@@ -3,6 +3,7 @@
 | effect | reply |
 | --- | --- |
 | `CallRootModel` | `RootReply` |
+| `LookUp` | for each call the reply that the cache over runs holds, or None |
 | `StartCalls` | nothing; outcomes arrive with later `Exchange`s, in the order in which they end |
 | `Exchange` | `Worked` |
 | `AwaitCalls` | at least one outcome of a started call, or none when the time is up |
@@ -59,6 +60,13 @@ class RootReply:
     """Since the start of the run."""
     cost_usd: float | None = None
     refused: StopReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """Look for replies of earlier runs to these calls."""
+
+    requests: Sequence[CallRequest]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +174,7 @@ class Emit:
 
 Effect = (
     CallRootModel
+    | LookUp
     | StartCalls
     | Exchange
     | AwaitCalls

@@ -20,7 +20,7 @@ from langchain_core.runnables import Runnable
 from langchain_replm.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     import openai
     from langchain_openai import ChatOpenAI
@@ -141,6 +141,39 @@ def resolve_chat_model(model: BaseChatModel | str, *, role: str) -> BaseChatMode
     if isinstance(model, str):
         return _model_by_name(model, role)
     raise ConfigurationError(_not_a_model(model, role))
+
+
+def resolve_by_depth(
+    given: BaseChatModel | str | Sequence[BaseChatModel | str] | None, *, default: BaseChatModel
+) -> tuple[BaseChatModel, ...]:
+    """The sub-models by depth; the last one is for all that are deeper.
+
+    Raises:
+        ConfigurationError: There is none, or one is wrong.
+    """
+    if given is None:
+        return (default,)
+    if isinstance(given, list | tuple):
+        if not given:
+            msg = f"`sub_model` is an empty list. Pass {_ALLOWED}, or a list of them by depth."
+            raise ConfigurationError(msg)
+        return tuple(
+            resolve_chat_model(model, role=f"sub_model[{depth}]")
+            for depth, model in enumerate(given)
+        )
+    model: Any = given
+    return (resolve_chat_model(model, role="sub_model"),)
+
+
+def resolve_named(models: Mapping[str, BaseChatModel | str]) -> dict[str, BaseChatModel]:
+    """The models of `llm_query(..., model=name)`.
+
+    Raises:
+        ConfigurationError: One is wrong.
+    """
+    return {
+        name: resolve_chat_model(model, role=f"models[{name!r}]") for name, model in models.items()
+    }
 
 
 def _model_by_name(name: str, role: str) -> BaseChatModel:

@@ -124,6 +124,10 @@ class Performer:
             drained.append(self._outcomes.popleft())
         return drained
 
+    def cache_failed(self, error: Exception) -> None:
+        """Say that the cache over runs does not work; the run goes on without it."""
+        log_failure("the cache failed", error)
+
     # Listeners
 
     def emit(self, event: RLMEvent) -> None:

@@ -66,7 +66,7 @@ def _beginning(scope: RunScope, state: RLMState, thread: str | None) -> dict[str
         "query": state["query"],
         "context": state["context_handle"],
         "root_model": name_of(settings.root_model),
-        "sub_model": name_of(settings.sub_model),
+        "sub_model": name_of(scope.sub_model),
         "config": settings.config.model_dump(mode="json"),
         "sandbox_missing": state.get("sandbox_missing") or [],
         # Of a run that goes on: what was done before, so that the file stands alone.

@@ -8,13 +8,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage
+from langchain_core.tools import BaseTool
 from langgraph.errors import GraphBubbleUp
+from pydantic import ValidationError
 
 from langchain_replm._effects import RootReply
 from langchain_replm._prices import cost_usd, most_spent, name_of, price_of
 from langchain_replm._subcalls import CallOutcome, CallRequest, no_room
 from langchain_replm._tool_calls import CALL_FUNCTIONS
-from langchain_replm._tools import functions
+from langchain_replm._tools import flat_text, function_name, functions, wrong_arguments
 from langchain_replm._tracing import call_config
 from langchain_replm.budget import NOTHING, Spend
 from langchain_replm.sandbox._policy import policy_data
@@ -83,7 +85,10 @@ def error_text(error: BaseException | None) -> str:
 
 def root_model(scope: RunScope) -> BaseChatModel:
     """The model that writes cells: in a child run it is the parent's sub-model."""
-    return scope.settings.root_model if scope.level == 0 else scope.settings.sub_model
+    if scope.level == 0:
+        return scope.settings.root_model
+    models = scope.settings.sub_models
+    return models[min(scope.level, len(models)) - 1]
 
 
 def lane_of(request: CallRequest, scope: RunScope) -> str:
@@ -99,6 +104,23 @@ def runs_child(request: CallRequest, scope: RunScope) -> bool:
     if request.kind == "candidate":
         return True
     return request.kind == "rlm_query" and scope.level + 1 < depth
+
+
+def cache_key(request: CallRequest, scope: RunScope) -> tuple[str, str] | None:
+    """What a LangChain cache knows a completion by: the prompt, and the model with its parameters.
+
+    Returns:
+        None for what is no completion, or if there is no cache.
+    """
+    settings = scope.settings
+    is_completion = request.kind != "tool" and not runs_child(request, scope)
+    if settings.cache is None or not is_completion or request.first is not None:
+        return None
+    if request.model is not None and request.model not in settings.models:
+        return None
+    model = scope.sub_model if request.model is None else settings.models[request.model]
+    described = model._get_llm_string(**sub_kwargs(settings.config))  # noqa: SLF001 - LangChain's own key
+    return request.prompt, f"langchain_replm sub-call: {described}"
 
 
 class RootCall:
@@ -194,7 +216,7 @@ class Call:
     def _ask_model(self) -> None:
         settings = self._scope.settings
         name = self._request.model
-        self.target = settings.sub_model if name is None else settings.models[name]
+        self.target = self._scope.sub_model if name is None else settings.models[name]
         self.input = self._request.prompt
         self.kwargs = sub_kwargs(settings.config)
         if self._scope.budget.counts_spending:
@@ -206,7 +228,7 @@ class Call:
             )
 
     def _ask_tool(self) -> None:
-        tools = {tool.name: tool for tool in self._scope.settings.tools}
+        tools = {function_name(tool): tool for tool in self._scope.settings.tools}
         self.target = tools[self._request.prompt]
         self.input = dict(self._request.arguments)
         del self.config["run_name"]  # a tool is known by its own name
@@ -241,7 +263,7 @@ class Call:
         elapsed = time.monotonic() - started
         try:
             if self._request.kind == "tool":
-                text = json.dumps(_plain(result), ensure_ascii=False)
+                text = json.dumps(_plain(flat_text(result)), ensure_ascii=False)
                 return self._outcome(text=text, sub_calls=0, elapsed_seconds=elapsed)
             if self._is_child:
                 return self._child_done(result, elapsed)
@@ -257,8 +279,11 @@ class Call:
         """
         if isinstance(error, GraphBubbleUp):
             raise error
+        text = error_text(error)
+        if isinstance(error, ValidationError) and isinstance(self.target, BaseTool):
+            text = wrong_arguments(self.target, error)
         return self._outcome(
-            error=error_text(error),
+            error=text,
             sub_calls=0 if self._request.kind == "tool" else 1,
             elapsed_seconds=time.monotonic() - started,
         )

@@ -109,7 +109,7 @@ class OpenCall:
 class SubCallDesk:
     """Admission and settlement of the calls of one cell."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it decides from
         self,
         *,
         config: RLMConfig,
@@ -117,12 +117,16 @@ class SubCallDesk:
         cache: SubCallCache,
         depth: int,
         models: Collection[str] = (),
+        model: str = "",
+        keeps: bool = False,
     ) -> None:
         self._config = config
         self._budget = budget
         self._cache = cache
         self._can_recurse = depth + 1 < config.max_recursion_depth
         self._models = models
+        self._model = model
+        self._keeps = keeps or config.cache_sub_calls
         self._open: dict[int, OpenCall] = {}
         self._leaders: dict[str, CallRequest] = {}
         self._followers: dict[str, list[CallRequest]] = {}
@@ -133,7 +137,13 @@ class SubCallDesk:
         return bool(self._open)
 
     def admit(
-        self, call_id: int, function: str, kind: str, items: Sequence[Mapping[str, Any]]
+        self,
+        call_id: int,
+        function: str,
+        kind: str,
+        items: Sequence[Mapping[str, Any]],
+        *,
+        known: Sequence[str | None] = (),
     ) -> Admission:
         """Decide about one request of a cell.
 
@@ -142,16 +152,17 @@ class SubCallDesk:
             function: The function that the cell called.
             kind: What its items are.
             items: As the wire delivers them.
+            known: What the cache over runs has for each item; nothing, if there is none.
         """
-        requests = [
-            self._request(call_id, index, kind, function, item) for index, item in enumerate(items)
-        ]
+        requests = self.requests(call_id, function, kind, items)
         key = request_key(kind, list(items))
         call = OpenCall(call_id, function, key, [None] * len(requests), len(requests), requests)
         self._open[call_id] = call
         wanted = []
         for request in requests:
             settled = self._refuse(request) or self._from_cache(request)
+            if settled is None and known and (text := known[request.index]) is not None:
+                settled = record_of(request, status="ok", response=encodable(text), cached=True)
             if settled is not None:
                 call.fill(request.index, settled)
             elif not self._follow(request):
@@ -161,6 +172,14 @@ class SubCallDesk:
         for request in wanted[admitted:]:
             self._drop(request, call)
         return Admission(start=wanted[:admitted], call=call)
+
+    def requests(
+        self, call_id: int, function: str, kind: str, items: Sequence[Mapping[str, Any]]
+    ) -> list[CallRequest]:
+        """The calls that a cell asks for."""
+        return [
+            self._request(call_id, index, kind, function, item) for index, item in enumerate(items)
+        ]
 
     def mend(self, outcome: CallOutcome) -> CallRequest | None:
         """The one more call after a reply that does not fit its schema.
@@ -304,9 +323,10 @@ class SubCallDesk:
         return False
 
     def _key(self, request: CallRequest) -> str | None:
-        if not self._config.cache_sub_calls or request.kind == "tool":
+        if not self._keeps or request.kind == "tool":
             return None
-        return request_key(request.kind, [request.prompt, request.model, request.context])
+        model = request.model or ["by default", self._model]
+        return request_key(request.kind, [request.prompt, model, request.context])
 
     def _fill(self, request: CallRequest, record: SubCall) -> OpenCall:
         call = self._open[request.call_id]

@@ -12,7 +12,7 @@ import asyncio
 from contextlib import asynccontextmanager, contextmanager
 from copy import copy
 from dataclasses import replace
-from functools import cache
+from functools import cache as once
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
@@ -25,12 +25,12 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 from pydantic import TypeAdapter
 
-from langchain_replm._cache import SubCallCache
+from langchain_replm._cache import SubCallCache, check_cache
 from langchain_replm._context_chunks import as_context_store, checkpoint_contexts
 from langchain_replm._drivers import Node
 from langchain_replm._effects import Datum
 from langchain_replm._lanes import Lanes
-from langchain_replm._models import resolve_chat_model
+from langchain_replm._models import resolve_by_depth, resolve_chat_model, resolve_named
 from langchain_replm._nodes.candidates import candidates
 from langchain_replm._nodes.parse import parse, wants_sandbox
 from langchain_replm._nodes.root_generate import root_generate
@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from langchain_core.caches import BaseCache
     from langchain_core.language_models import BaseChatModel
     from langchain_core.runnables import RunnableConfig
     from langchain_core.stores import ByteStore
@@ -94,7 +95,7 @@ MANY_SUPERSTEPS = 10_000
 def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
     root_model: BaseChatModel | str,
     *,
-    sub_model: BaseChatModel | str | None = None,
+    sub_model: BaseChatModel | str | Sequence[BaseChatModel | str] | None = None,
     models: Mapping[str, BaseChatModel | str] | None = None,
     config: RLMConfig | None = None,
     tools: Sequence[BaseTool | Callable[..., Any]] = (),
@@ -102,13 +103,15 @@ def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
     context_store: ContextStore | BaseStore | ByteStore | str | Path | None = None,
     response_format: Any = None,
     journal: Journal | BaseStore | str | Path | None = None,
+    cache: BaseCache | None = None,
     trajectory_file: str | Path | Recorder | None = None,
 ) -> RLMStateGraph:
     """The loop as a `StateGraph` that can still be changed; its `compile` gives an `RLMGraph`.
 
     Args:
         root_model: Writes the cells. A chat model, or a name for `init_chat_model`.
-        sub_model: Answers `llm_query`; the root model when it is None.
+        sub_model: Answers `llm_query`, and writes the cells of children; the root model when it is
+            None. A list has one model for each depth, the last one for all that are deeper.
         models: More models for `llm_query(prompt, model=name)`.
         config: Limits, sampling, sandbox mode, prompt variant.
         tools: LangChain tools or functions that cells may call by name.
@@ -121,6 +124,7 @@ def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
         journal: Where results of sub-calls are kept as they arrive: a `Journal`, a LangGraph
             `BaseStore` or the path of a SQLite file. By default they are kept beside the
             checkpoints, when there is a checkpointer.
+        cache: Any LangChain cache: replies to sub-calls are kept in it, for all runs.
         trajectory_file: Where runs are written down as they go on: a path, or a `TrajectoryFile`.
 
     Raises:
@@ -140,29 +144,28 @@ def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
     several = config or RLMConfig()
     config = several.model_copy(update={"n_candidates": 1})
     root = resolve_chat_model(root_model, role="root_model")
-    sub = root if sub_model is None else resolve_chat_model(sub_model, role="sub_model")
-    named = {
-        name: resolve_chat_model(model, role=f"models[{name!r}]")
-        for name, model in (models or {}).items()
-    }
-    check_prices(config, (root, sub, *named.values()))
+    sub = resolve_by_depth(sub_model, default=root)
+    check_cache(cache)
+    named = resolve_named(models or {})
+    check_prices(config, (root, *sub, *named.values()))
     settings = Settings(
         root_model=root,
-        sub_model=sub,
+        sub_models=sub,
+        cache=cache,
         models=named,
         config=config,
         tools=check_tools(tools),
         sandbox=sandbox_for(config.sandbox_mode) if sandbox is None else sandbox,
         context_store=None if context_store is None else as_context_store(context_store),
         journal=None if journal is None else as_journal(journal),
-        make_child=cache(lambda: builder.compile(checkpointer=False, name="child RLM")),
+        make_child=once(lambda: builder.compile(checkpointer=False, name="child RLM")),
         response_format=None if response_format is None else AnswerFormat(response_format),
         recorder=as_recorder(trajectory_file),
     )
     builder = RLMStateGraph(settings)
     if several.n_candidates == 1:
         return builder
-    make_candidate = cache(lambda: builder.compile(checkpointer=False, name="candidate"))
+    make_candidate = once(lambda: builder.compile(checkpointer=False, name="candidate"))
     return RLMStateGraph(replace(settings, config=several, make_candidate=make_candidate))
 
 

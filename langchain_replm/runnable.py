@@ -34,8 +34,9 @@ class RLMParameters(BaseModel):
 
     root_model: BaseChatModel | str
     """Writes the cells: a chat model, or a name for `init_chat_model`."""
-    sub_model: BaseChatModel | str | None = None
-    """Answers `llm_query`; the root model when it is None."""
+    sub_model: BaseChatModel | str | Sequence[BaseChatModel | str] | None = None
+    """Answers `llm_query` and writes the cells of children; the root model when it is None. A list
+    has one for each depth: the first for the run, the second for its children, and so on."""
     models: Mapping[str, BaseChatModel | str] = Field(default_factory=dict)
     """More models, for `llm_query(prompt, model=name)`."""
     config: RLMConfig = Field(default_factory=RLMConfig)
@@ -52,6 +53,8 @@ class RLMParameters(BaseModel):
     """Where contexts are kept; by default beside the checkpoints, or in this process."""
     journal: Any = None
     """Where results of sub-calls are kept as they arrive; by default beside the checkpoints."""
+    cache: Any = None
+    """Any LangChain `BaseCache`: replies to sub-calls are kept in it, for all runs."""
     trajectory_file: Any = None
     """Where runs are written down as they go on: a path, or a `TrajectoryFile`."""
 
@@ -135,6 +138,7 @@ class RLM(RLMParameters, RunnableSerializable[RLMInput, RLMResponse]):
             self._graph = create_rlm_graph(
                 self.root_model,
                 sub_model=self.sub_model,
+                cache=self.cache,
                 models=self.models,
                 config=self.config,
                 tools=self.tools,

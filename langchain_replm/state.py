@@ -44,6 +44,7 @@ from langchain_replm.types import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from langchain_core.caches import BaseCache
     from langchain_core.language_models import BaseChatModel
     from langchain_core.runnables import Runnable
     from langchain_core.tools import BaseTool
@@ -268,7 +269,8 @@ class Settings:
     """
 
     root_model: BaseChatModel
-    sub_model: BaseChatModel
+    sub_models: tuple[BaseChatModel, ...]
+    """By depth; the last one is for all that are deeper."""
     models: Mapping[str, BaseChatModel]
     config: RLMConfig
     tools: Sequence[BaseTool]
@@ -281,6 +283,7 @@ class Settings:
     """The graph that runs an `rlm_query`."""
     make_candidate: Callable[[], Runnable[Any, Any]] | None = None
     """The graph that runs one candidate; None where there is only one."""
+    cache: BaseCache | None = None
     response_format: AnswerFormat | None = None
     recorder: Recorder | None = None
 
@@ -360,6 +363,12 @@ class RunScope:
     def root(self) -> RunScope:
         """The run that all this belongs to; itself, unless it is a child."""
         return self if self.parent is None else self.parent.root
+
+    @property
+    def sub_model(self) -> BaseChatModel:
+        """Answers the sub-calls of this run, and writes the cells of its children."""
+        models = self.settings.sub_models
+        return models[min(self.level, len(models) - 1)]
 
     @property
     def answer_format(self) -> AnswerFormat | TurnFormat | None:

@@ -21,12 +21,14 @@ from langchain_replm._effects import (
     Exchange,
     Flow,
     Interrupt,
+    LookUp,
     OpenSession,
     Renew,
     Restart,
     StartCalls,
     Worked,
 )
+from langchain_replm._prices import name_of
 from langchain_replm._recorded import CellKeys
 from langchain_replm._subcalls import Replay, SubCallDesk, record_of, request_key, wire_results
 from langchain_replm.errors import ProtocolError, SandboxError
@@ -304,6 +306,8 @@ class _Service:
             cache=scope.cache,
             depth=scope.level,
             models=scope.settings.models,
+            model=name_of(scope.sub_model),
+            keeps=scope.settings.cache is not None,
         )
         self.decisions: Mapping[str, Any] = {}
         scope.children.clear()
@@ -426,7 +430,11 @@ class _Service:
                 self._refuse(event, decision)
                 return
             items = items if decision.args is None else ({"args": decision.args},)
-        admission = self._desk.admit(event.call_id, event.function, event.kind, items)
+        asked = (event.call_id, event.function, event.kind, items)
+        known: Sequence[str | None] = ()
+        if self._scope.settings.cache is not None and event.kind != "tool":
+            known = yield LookUp(self._desk.requests(*asked))
+        admission = self._desk.admit(*asked, known=known)
         # A replay finds the results by what the cell has asked for.
         admission.call.request_sha256 = request_key(event.kind, list(event.items))
         for slot in admission.call.slots:

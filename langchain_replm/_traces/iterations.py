@@ -158,7 +158,7 @@ class _Place:
             "role": "run" if scope.parent is None else "child",
             "sandbox_mode": settings.config.sandbox_mode,
             "root_model": name_of(root_model(scope)),
-            "sub_model": name_of(settings.sub_model),
+            "sub_model": name_of(scope.sub_model),
             "query_chars": len(state.get("query") or ""),
         }
         if scope.parent is None:

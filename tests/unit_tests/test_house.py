@@ -30,13 +30,13 @@ FUNCTION_LINES = 40
 # Next full fifty: a module that grows past it is looked at again.
 LONG_MODULES = {
     "chat_model.py": 350,  # both colours of LangChain's four methods
-    "_drivers.py": 550,  # both colours of every effect, side by side on purpose
-    "_models.py": 350,  # model names and raw OpenAI clients
+    "_drivers.py": 600,  # both colours of every effect, side by side on purpose
+    "_models.py": 400,  # model names and raw OpenAI clients
     "_nodes/sandbox_exec.py": 600,  # serve, stop and replay share one cell's state
-    "_subcalls.py": 450,  # desk, cache and replay share keys and records
+    "_subcalls.py": 500,  # desk, cache and replay share keys and records
     "graph.py": 550,
     "prompts.py": 550,  # every sentence that a model reads
-    "runnable.py": 350,
+    "runnable.py": 400,
     "state.py": 600,  # every channel, and the scope of a run
     "sandbox/_wire.py": 750,  # the protocol: table, checks, session
     "sandbox/_worker.py": 550,

@@ -94,7 +94,7 @@ def scope_for(
 ) -> RunScope:
     settings = Settings(
         root_model=root or ScriptedChatModel(model_name="root"),
-        sub_model=sub or ScriptedChatModel(model_name="sub"),
+        sub_models=(sub or ScriptedChatModel(model_name="sub"),),
         models=models or {},
         config=RLMConfig(**config),
         tools=tools,

@@ -221,4 +221,4 @@ def test_the_system_prompt_knows_sandbox_models_and_tools() -> None:
     rendered = render_system_prompt(scope_for(models={"zoom": None, "cheap": None}, tools=[add]))
     assert "Cells run by hand." in rendered
     assert 'Names: "cheap", "zoom".' in rendered
-    assert "`add(first, second=...)`: Add two numbers." in rendered
+    assert "`add(first: int, second: int = 1)`: Add two numbers." in rendered
