@@ -124,6 +124,10 @@ class RLMConfig(BaseModel):
     sandbox_timeout: float = Field(default=120.0, gt=0)
     """Seconds that one cell may run, not counting the time it waits for sub-calls."""
 
+    max_workers: int | None = Field(default=None, ge=1)
+    """Most workers that one RLM holds at once; a run that finds no place waits for one. Children
+    are not counted: they run inside of a run that has a place."""
+
     sandbox_mode: SandboxMode = "restricted"
     """Where cells run: `"restricted"` and `"subprocess"` in a jailed child process, `"docker"` in a
     container, `"monty"` in Monty's interpreter, `"none"` in your process. `RLM(sandbox=...)` takes

@@ -9,6 +9,7 @@ START → root_generate → parse → sandbox_exec → truncate → (root_genera
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import asynccontextmanager, contextmanager
 from copy import copy
 from dataclasses import replace
@@ -232,7 +233,9 @@ class RLMStateGraph(StateGraph[RLMState, None, RLMState, RLMOutput]):
         if config.approve:  # a person may grant more, and each question is a superstep
             supersteps = max(supersteps, MANY_SUPERSTEPS)
         # Class attributes, because LangGraph copies a graph by calling its class with its __dict__.
+        most = config.max_workers
         attributes = {"settings": self.settings, "supersteps": supersteps}
+        attributes["places"] = threading.BoundedSemaphore(most) if most else None
         graph_class: type[RLMGraph] = type("RLMGraph", (RLMGraph,), attributes)
         return graph_class(**compiled.__dict__)
 
@@ -263,6 +266,8 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
 
     settings: ClassVar[Settings]
     supersteps: ClassVar[int]
+    places: ClassVar[threading.Semaphore | None]
+    """For the workers of all calls; None when there may be any number."""
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Any:
         """As `CompiledStateGraph.stream`; every way to run it by waiting comes through here."""
@@ -366,7 +371,7 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
         limits = self.settings.config
         budget = parent.budget if parent else Budget(limits)
         lanes = parent.lanes if parent else Lanes(limits.max_concurrency)
-        keeper = SessionKeeper(self.settings.sandbox)
+        keeper = SessionKeeper(self.settings.sandbox, None if parent else self.places)
         if parent is None:
             lanes.on_stop(budget.stop)
         scope = RunScope(

@@ -29,6 +29,9 @@ T = TypeVar("T")
 KEY_BYTES = 8
 """Randomness in the id of a cell: what no other cell can foretell."""
 
+PLACE_SECONDS = 0.05
+"""How often a session that waits for a place looks whether its run has ended."""
+
 START_TIMEOUT_SECONDS = 120.0
 """A worker is ready within 50 ms; loading a context of 1 GB takes seconds on a slow machine."""
 
@@ -49,8 +52,10 @@ class LiveSession:
 class SessionKeeper:
     """Owns the one worker that a run has at a time."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Sandbox, places: threading.Semaphore | None = None) -> None:
         self._sandbox = sandbox
+        self._places = places
+        self._has_place = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rlm-session")
         self._lock = threading.Lock()
         self._current: Future[LiveSession] | None = None
@@ -123,6 +128,7 @@ class SessionKeeper:
         return self._transport
 
     def _start(self, make_setup: MakeSetup) -> LiveSession:
+        self._take_place()
         transport = self._sandbox.open()
         with self._lock:
             self._transport = transport
@@ -148,11 +154,22 @@ class SessionKeeper:
         _greet(self._live(), session.renew, setup, session)
         return self._opened
 
+    def _take_place(self) -> None:
+        """Wait until a worker may be started; in the session's own thread, so nobody is held up."""
+        while self._places is not None and not self._has_place:
+            if self._closed:
+                msg = "the run ended before there was a place for its worker"
+                raise SandboxError(msg)
+            self._has_place = self._places.acquire(timeout=PLACE_SECONDS)
+
     def _end_transport(self) -> None:
         with self._lock:
             transport, self._transport = self._transport, None
+            had_place, self._has_place = self._has_place, False
         if transport is not None:
             transport.close()
+        if had_place and self._places is not None:
+            self._places.release()
 
 
 def _greet(

@@ -9,6 +9,7 @@ from langchain_core.documents import Document
 from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_replm import RLM, RLMConfig
+from langchain_replm.sandbox.process import ProcessSandbox
 from langchain_replm.testing import ScriptedChatModel
 from tests.integration_tests.durable.jobs import CONFIG
 from tests.scenarios import cell
@@ -86,3 +87,47 @@ def test_a_large_context_of_the_past_finds_room_again() -> None:
     ask(asking(saver, "n = len(context.splitlines())\nFINAL(n)"), "q", big)
     response = ask(asking(saver, "FINAL([n, context])"), "q", "small")
     assert response.answer == '[8000000, "small"]'
+
+
+class Counted(ProcessSandbox):
+    """Counts the workers that are there at once."""
+
+    def open(self) -> Any:
+        transport = super().open()
+        SEEN.append(1)
+        PEAK.append(sum(SEEN))
+        close = transport.close
+
+        def closing() -> None:
+            if close not in CLOSED:
+                CLOSED.append(close)
+                SEEN.append(-1)
+            close()
+
+        transport.close = closing  # type: ignore[method-assign]
+        return transport
+
+
+SEEN: list[int] = []
+PEAK: list[int] = []
+CLOSED: list[Any] = []
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+async def test_a_server_holds_no_more_workers_than_it_may(colour: str) -> None:
+    SEEN.clear(), PEAK.clear(), CLOSED.clear()
+    rlm = RLM(
+        ScriptedChatModel(respond=lambda messages: cell("FINAL(context)")),
+        config=RLMConfig(max_workers=2),
+        sandbox=Counted(),
+        checkpointer=InMemorySaver(),
+    )
+    given: list[Any] = [{"query": "q", "context": f"<{n}>"} for n in range(8)]
+    configs: list[Any] = [{"configurable": {"thread_id": str(n)}} for n in range(8)]
+    if colour == "sync":
+        responses = rlm.batch(given, configs)
+    else:
+        responses = await rlm.abatch(given, configs)
+    assert [response.answer for response in responses] == [f"<{n}>" for n in range(8)]
+    assert len(PEAK) == 8
+    assert max(PEAK) == 2
