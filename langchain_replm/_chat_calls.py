@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import RunnableBinding
+from langchain_core.runnables.config import ensure_config
 
 from langchain_replm._chat_prompts import instructions_section, tools_section
 from langchain_replm._chat_stream import (
@@ -150,7 +151,9 @@ class RunCall:
 
     def _config(self, *, stream_tokens: bool) -> RunnableConfig:
         options = RunOptions(stream_tokens=stream_tokens, **self._options)
-        return {"run_name": "RLM", "configurable": {OPTIONS_KEY: options}}
+        # A config that is passed hides the ambient one: thread and checkpointer of a parent graph.
+        ambient = ensure_config().get("configurable", {})
+        return {"run_name": "RLM", "configurable": {**ambient, OPTIONS_KEY: options}}
 
     def message(self, state: dict[str, Any]) -> AIMessage:
         """The message, from the graph's final state."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from langgraph.store.memory import InMemoryStore
 
 from langchain_replm._chat_prompts import tool_results_message
+from langchain_replm._conversation import read_conversation
 from langchain_replm._tool_calls import Pending, went_on
 from langchain_replm.state import read_trajectory
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from langgraph.store.base import BaseStore
 
     from langchain_replm._chat_calls import RunCall
+    from langchain_replm._chat_request import Request
     from langchain_replm.types import Iteration
 
 NAMESPACE = ("langchain_replm", "runs")
@@ -81,6 +83,16 @@ def _data(call: RunCall) -> dict[str, Any]:
         "query": call.input["query"],
         "trajectory": [step.model_dump(mode="json") for step in call.trajectory],
     }
+
+
+def goes_with(kept: Mapping[str, Any], request: Request, pending: Pending) -> bool:
+    """Whether the conversation is still that of the run.
+
+    An agent may have trimmed or summarised its beginning; the cells of the run would then be run
+    again over another context.
+    """
+    asked = read_conversation(request.messages[: pending.before], request.context)
+    return bool(kept.get("query") == asked.query)
 
 
 def past_of(kept: Mapping[str, Any]) -> tuple[Iteration, ...]:

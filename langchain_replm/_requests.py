@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from langchain_replm._effects import RootReply
 from langchain_replm._prices import cost_usd, most_spent, name_of, price_of
+from langchain_replm._root_tool import tool_kwargs
 from langchain_replm._subcalls import CallOutcome, CallRequest, no_room
 from langchain_replm._tool_calls import CALL_FUNCTIONS
 from langchain_replm._tools import flat_text, function_name, functions, wrong_arguments
@@ -132,6 +133,9 @@ class RootCall:
         config = scope.settings.config
         self.model = root_model(scope)
         self.kwargs = root_call_kwargs(scope)
+        direct = scope.handle is not None and scope.is_direct(scope.handle)
+        if config.action_format == "tool" and effect.purpose == "root_generate" and not direct:
+            self.kwargs = tool_kwargs(self.model) | self.kwargs
         self.config = call_config(effect.purpose, iteration=effect.iteration, depth=scope.depth)
         if scope.options.shows_tokens:
             self.config["tags"] = [tag for tag in self.config["tags"] if tag != "nostream"]

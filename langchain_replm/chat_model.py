@@ -18,7 +18,7 @@ from langchain_replm._chat_plumbing import ChatPlumbing, parent_of, parent_of_st
 from langchain_replm._chat_request import ANSWER_KEY, Request, Wish
 from langchain_replm._chat_stream import hide_usage
 from langchain_replm._conversation import context_chars, conversation_chars
-from langchain_replm._kept_runs import KeptRuns, goes_on, past_of
+from langchain_replm._kept_runs import KeptRuns, goes_on, goes_with, past_of
 from langchain_replm._nesting import (
     Parent,
     aiterate,
@@ -201,6 +201,8 @@ class RLMChatModel(ChatPlumbing):
         self, request: Request, pending: Pending | None, kept: dict[str, Any] | None
     ) -> DirectCall | RunCall:
         """What to do for a request. A run that waits for tool results goes on, if it is known."""
+        if pending is not None and kept is not None and not goes_with(kept, request, pending):
+            kept = None
         if (pending is None or kept is None) and self._is_short(request):
             target = direct_target(request, self.rlm.graph.settings.root_model)
             if target is not None:

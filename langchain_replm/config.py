@@ -12,6 +12,7 @@ SandboxMode = Literal["restricted", "subprocess", "docker", "monty", "none"]
 PromptVariant = Literal["default", "cost_warning", "small_context"]
 ExitBehavior = Literal["end", "error"]
 Approval = Literal["cells", "tools", "budget"]
+ActionFormat = Literal["fence", "tool"]
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 
 
@@ -136,6 +137,10 @@ class RLMConfig(BaseModel):
     prompt_variant: PromptVariant = "default"
     """Wording of the system prompt: `"cost_warning"` for models that call too often,
     `"small_context"` for models with a window of about 32,000 tokens."""
+
+    action_format: ActionFormat = "fence"
+    """How the root model writes cells: `"fence"` in its text, which every model can, or `"tool"` as
+    calls of a tool named `python`, for models that prefer that."""
 
     exit_behavior: ExitBehavior = "end"
     """When a limit is met: `"end"` asks once for a closing answer and returns it with a

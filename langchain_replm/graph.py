@@ -41,6 +41,7 @@ from langchain_replm._partial import pulled, tell_partial
 from langchain_replm._prices import check_prices
 from langchain_replm._recorded import RunJournal
 from langchain_replm._requests import setup_maker
+from langchain_replm._root_tool import check_action_format
 from langchain_replm._tools import check_tools
 from langchain_replm._traces.iterations import put_into_iterations
 from langchain_replm._traces.telemetry import with_telemetry
@@ -198,6 +199,7 @@ class RLMStateGraph(StateGraph[RLMState, None, RLMState, RLMOutput]):
     """The four nodes and their edges."""
 
     def __init__(self, settings: Settings) -> None:
+        check_action_format(settings.config, settings.root_model, settings.sub_models)
         super().__init__(RLMState, output_schema=RLMOutput)
         self.settings = settings
         if settings.make_candidate is not None:

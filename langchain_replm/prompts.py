@@ -48,6 +48,10 @@ print(type(context), len(context))
 print(context[:1000])
 ```"""
 
+_AS_CALLS = """\
+Here a cell is a call of the tool `python`, with the code as its argument. Wherever these \
+instructions speak of a fence labelled repl, call the tool."""
+
 _SUB_CALLS = """\
 Other models read for you:
 - `llm_query(prompt)` sends one prompt to another model and returns its reply, a `str`. That \
@@ -160,7 +164,7 @@ def system_prompt(  # noqa: PLR0913 - one place knows all that the prompt depend
         tools: Signature and one-line description of each tool function.
         schema: What the answer must be, as the text of a JSON Schema.
     """
-    parts = [_ROLE, sandbox]
+    parts = [_ROLE, *([_AS_CALLS] if config.action_format == "tool" else []), sandbox]
     if depth:
         parts.append(
             f"You work for another model, at depth {depth}. It gave you the query and this "

@@ -11,6 +11,7 @@ from langchain_replm._compaction import sum_up
 from langchain_replm._effects import CallRootModel, Emit, Flow, ReadContext, RootReply
 from langchain_replm._prices import name_of
 from langchain_replm._requests import error_text, root_model
+from langchain_replm._root_tool import as_calls, as_reply, cells_of
 from langchain_replm._tools import tool_signature
 from langchain_replm.errors import ConfigurationError
 from langchain_replm.events import RLMEvent, preview
@@ -72,6 +73,8 @@ def root_generate(state: RLMState, scope: RunScope) -> Flow:
     summary = None if direct else (yield from sum_up(state, past, scope, begin))
     attached = scope.options.attachments
     messages = messages_for(*begin, past, summary, attachments=attached)
+    if scope.settings.config.action_format == "tool" and not direct:
+        messages = as_calls(messages)
     got: RootReply = yield CallRootModel(messages, iteration=number, closing=closing)
     if got.refused and not closing and _may_close(scope, past, got.refused):
         # What was kept for this is still there: the request becomes the closing one.
@@ -193,11 +196,12 @@ def _turn(number: int, got: RootReply, scope: RunScope, *, closing: bool) -> Tur
             elapsed_seconds=got.elapsed_seconds,
         )
     message = got.message
-    calls = [*message.tool_calls, *message.invalid_tool_calls]
+    cells = cells_of(message) if scope.settings.config.action_format == "tool" else []
+    calls = [] if cells else [*message.tool_calls, *message.invalid_tool_calls]
     return Turn(
         number=number,
         closing=closing,
-        reply=encodable(message.text),
+        reply=encodable(as_reply(message.text, cells) if cells else message.text),
         model=message.response_metadata.get("model_name") or name_of(root_model(scope)),
         usage=message.usage_metadata,
         started_seconds=got.started_seconds,

@@ -26,7 +26,7 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
-from langgraph.types import Send
+from langgraph.types import Command, Send
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
@@ -195,6 +195,19 @@ def test_an_agent_with_a_checkpointer_keeps_its_run_between_turns() -> None:
     second = agent.invoke({"messages": [HumanMessage("And now?")]}, config)
     assert second["messages"][-1].text == "again"
     assert len(second["messages"]) == 6
+
+
+def test_a_person_approves_cells_of_a_model_in_an_agent() -> None:
+    root = model(*agent_script(), config=RLMConfig(approve=("cells",)))
+    agent = create_agent(root, tools=[weather], checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    state = agent.invoke({"messages": [HumanMessage(LONG)]}, config)
+    for _ in agent_script():
+        assert state["__interrupt__"][0].value["ask"] == "cells"
+        state = agent.invoke(Command(resume={"type": "approve"}), config)
+    assert state["messages"][-1].text == "Bonn: sun over Bonn"
+    assert isinstance(root.root_model, ScriptedChatModel)
+    assert len(root.root_model.calls) == 2  # a resumed run repeats nothing
 
 
 def test_an_agent_with_a_typed_answer() -> None:

@@ -520,6 +520,16 @@ def test_a_run_that_is_lost_is_begun_anew_with_the_result_in_the_query() -> None
     assert "sun over Bonn" in calls_of(other)[0][1].text
 
 
+def test_a_run_does_not_go_on_in_another_conversation() -> None:
+    model = scripted(cell("TOOL_CALL('weather', place='Bonn')"), cell("FINAL('anew')"))
+    bound = model.bind_tools([weather])
+    asked = bound.invoke(LONG)
+    messages = [HumanMessage(LONG + "And more."), asked, weather.invoke(asked.tool_calls[0])]
+    assert bound.invoke(messages).text == "anew"
+    assert "sun over Bonn" in calls_of(model)[1][1].text
+    assert len(calls_of(model)[1]) == 2
+
+
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
