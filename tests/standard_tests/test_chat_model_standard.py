@@ -4,7 +4,7 @@
 user hears; by default such a handler hears the runs inside too, as it does in an agent.
 
 Not run, because they fetch their files from the network: the inputs of images, audio and PDFs. Those
-are tested in `tests/integration_tests/test_chat_conversations.py`.
+are tested in `tests/integration_tests/test_chat_model.py`.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class _Both:
 class _Unit(_Both, ChatModelUnitTests):
     @pytest.mark.xfail(
         reason="load(allowed_objects='all') knows LangChain's own classes only; with the class "
-        "named it works, see test_chat_model_object.py"
+        "named it works, see tests/integration_tests/test_chat_model.py"
     )
     def test_serdes(self, model: BaseChatModel, snapshot: Any) -> None:
         super().test_serdes(model, snapshot)
