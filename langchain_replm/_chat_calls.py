@@ -27,6 +27,7 @@ from langchain_replm._requests import stream_kwargs
 from langchain_replm._tool_calls import TurnFormat, as_tool_calls, read_calls
 from langchain_replm._tracing import call_config
 from langchain_replm.state import OPTIONS_KEY, RunOptions, read_trajectory
+from langchain_replm.types import total
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -189,7 +190,7 @@ class RunCall:
     ) -> dict[str, Any]:
         told = {
             "stop_reason": state["stop_reason"],
-            "iterations": sum(not step.closing for step in steps),
+            "iterations": total(steps).iterations,
         }
         if calls_made:
             told["run_id"] = self.run_id

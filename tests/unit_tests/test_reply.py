@@ -429,7 +429,7 @@ HOSTILE = {
 }
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("reply", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_text_ends_in_time_and_without_an_error(reply: str, monkeypatch) -> None:
     made: list[Probe] = []
