@@ -81,6 +81,7 @@ class KeptRuns:
 def _data(call: RunCall) -> dict[str, Any]:
     return {
         "query": call.input["query"],
+        "before": len(call.before),
         "trajectory": [step.model_dump(mode="json") for step in call.trajectory],
     }
 
@@ -91,7 +92,10 @@ def goes_with(kept: Mapping[str, Any], request: Request, pending: Pending) -> bo
     An agent may have trimmed or summarised its beginning; the cells of the run would then be run
     again over another context.
     """
-    asked = read_conversation(request.messages[: pending.before], request.context)
+    before = kept.get("before")
+    if not isinstance(before, int) or not 0 < before <= pending.before:
+        return False
+    asked = read_conversation(request.messages[:before], request.context)
     return bool(kept.get("query") == asked.query)
 
 

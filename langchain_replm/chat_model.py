@@ -211,7 +211,7 @@ class RLMChatModel(ChatPlumbing):
         if pending is not None and kept is not None:
             past = past_of(kept)
             begun = goes_on(past, pending, self.config.metadata_prefix_chars)
-            before = request.messages[: pending.before]
+            before = request.messages[: kept["before"]]
             options = {"before": before, "past": past, "begun": tuple(begun)}
         return RunCall(
             request=request,
