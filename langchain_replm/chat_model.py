@@ -13,18 +13,18 @@ from langchain_core.utils.function_calling import convert_to_json_schema, conver
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import PrivateAttr
 
-from langchain_replm._chat_calls import DirectCall, RunCall, direct_target
-from langchain_replm._chat_plumbing import ChatPlumbing, parent_of, parent_of_stream
-from langchain_replm._chat_request import ANSWER_KEY, Request, Wish
-from langchain_replm._chat_stream import hide_usage
-from langchain_replm._conversation import context_chars, conversation_chars
-from langchain_replm._kept_runs import KeptRuns, goes_on, goes_with, past_of
-from langchain_replm._nesting import (
+from langchain_replm._chat.calls import DirectCall, RunCall, direct_target
+from langchain_replm._chat.conversation import context_chars, conversation_chars
+from langchain_replm._chat.kept_runs import KeptRuns, goes_on, goes_with, past_of
+from langchain_replm._chat.nesting import (
     Parent,
     aiterate,
     await_in,
     iterate,
 )
+from langchain_replm._chat.plumbing import ChatPlumbing, parent_of, parent_of_stream
+from langchain_replm._chat.request import ANSWER_KEY, Request, Wish
+from langchain_replm._chat.stream import hide_usage
 from langchain_replm._tool_calls import find_pending
 from langchain_replm.errors import ConfigurationError
 from langchain_replm.runnable import RLM, RLMParameters

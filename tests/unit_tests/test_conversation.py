@@ -14,7 +14,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from langchain_replm._conversation import (
+from langchain_replm._chat.conversation import (
     INLINE_CHARS,
     TRANSCRIPT_CHARS,
     Asked,

@@ -54,11 +54,11 @@ LONG_FUNCTIONS = {
 }
 
 COLOURED = {
-    "_chat_plumbing.py",
-    "_kept_runs.py",
+    "_chat/plumbing.py",
+    "_chat/kept_runs.py",
     "_rlm_tool.py",
     "middleware.py",
-    "_nesting.py",
+    "_chat/nesting.py",
     "chat_model.py",
     "_drivers.py",
     "_traces/calls.py",  # LangChain has two classes of callback manager

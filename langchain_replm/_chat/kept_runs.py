@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from langgraph.store.memory import InMemoryStore
 
+from langchain_replm._chat.conversation import read_conversation
 from langchain_replm._chat_prompts import tool_results_message
-from langchain_replm._conversation import read_conversation
 from langchain_replm._tool_calls import Pending, went_on
 from langchain_replm.state import read_trajectory
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from langgraph.store.base import BaseStore
 
-    from langchain_replm._chat_calls import RunCall
-    from langchain_replm._chat_request import Request
+    from langchain_replm._chat.calls import RunCall
+    from langchain_replm._chat.request import Request
     from langchain_replm.types import Iteration
 
 NAMESPACE = ("langchain_replm", "runs")

@@ -12,10 +12,10 @@ from langchain_core.load.dump import dumpd
 from langchain_core.messages.utils import count_tokens_approximately
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
-from langchain_replm._chat_request import ANSWER_KEY
-from langchain_replm._conversation import context_chars
+from langchain_replm._chat.conversation import context_chars
+from langchain_replm._chat.nesting import InnerCallbacks
+from langchain_replm._chat.request import ANSWER_KEY
 from langchain_replm._models import resolve_chat_model
-from langchain_replm._nesting import InnerCallbacks
 from langchain_replm._prices import name_of
 from langchain_replm.config import RLMConfig
 from langchain_replm.errors import ConfigurationError

@@ -11,8 +11,8 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration
 from langchain_core.runnables.config import ensure_config
 
-from langchain_replm._chat_identity import PARENT_KEY, ChatIdentity
-from langchain_replm._nesting import Parent, promote_usage
+from langchain_replm._chat.identity import PARENT_KEY, ChatIdentity
+from langchain_replm._chat.nesting import Parent, promote_usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -15,14 +15,14 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import RunnableBinding
 from langchain_core.runnables.config import ensure_config
 
-from langchain_replm._chat_prompts import instructions_section, tools_section
-from langchain_replm._chat_stream import (
+from langchain_replm._chat.conversation import direct_messages, read_conversation
+from langchain_replm._chat.stream import (
     RunChunks,
     make_message,
     step_text,
     usage_of,
 )
-from langchain_replm._conversation import direct_messages, read_conversation
+from langchain_replm._chat_prompts import instructions_section, tools_section
 from langchain_replm._requests import stream_kwargs
 from langchain_replm._tool_calls import TurnFormat, as_tool_calls, read_calls
 from langchain_replm._tracing import call_config
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import Runnable, RunnableConfig
 
-    from langchain_replm._chat_request import Request
+    from langchain_replm._chat.request import Request
     from langchain_replm.types import Iteration
 
 

@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, ToolCall
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.messages.tool import tool_call_chunk
 
-from langchain_replm._nesting import AGGREGATED_KEY, M
+from langchain_replm._chat.nesting import AGGREGATED_KEY, M
 from langchain_replm.prompts import cut_middle
 from langchain_replm.state import read_trajectory
 from langchain_replm.types import total

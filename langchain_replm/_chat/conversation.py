@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
+from langchain_replm._chat.message_parts import attached_to, role_of, speaker_of, texts_of
 from langchain_replm._chat_prompts import (
     CONVERSATION,
     attachment_reference,
     earlier_reference,
     reference,
 )
-from langchain_replm._message_parts import attached_to, role_of, speaker_of, texts_of
 from langchain_replm.prompts import fence
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def read_conversation(messages: Sequence[BaseMessage], context: Any = None) -> A
     Example:
         ```python
         from langchain_core.messages import HumanMessage
-        from langchain_replm._conversation import read_conversation
+        from langchain_replm._chat.conversation import read_conversation
 
         asked = read_conversation([HumanMessage("Who calls?\n\n" + "A heron calls. " * 999)])
         assert asked.query.startswith("Who calls?")

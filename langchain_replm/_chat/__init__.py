@@ -1,0 +1,1 @@
+"""The rooms behind `RLMChatModel`: conversation in, run or direct call, message out."""
