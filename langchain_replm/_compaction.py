@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from langchain_replm._effects import Effect
-    from langchain_replm.state import RLMState, RunScope
+    from langchain_replm.scope import RunScope
+    from langchain_replm.state import RLMState
     from langchain_replm.types import Iteration
 
 CHARS_PER_TOKEN = 3

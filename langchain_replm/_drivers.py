@@ -57,7 +57,7 @@ from langchain_replm._tools import is_only_async, is_only_sync
 from langchain_replm._traces.calls import apump, pump
 from langchain_replm._traces.cells import CellTrace
 from langchain_replm.errors import RunStoppedError
-from langchain_replm.state import SCOPE_KEY
+from langchain_replm.scope import SCOPE_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -68,7 +68,8 @@ if TYPE_CHECKING:
     from langchain_replm._effects import Effect
     from langchain_replm._subcalls import CallOutcome, CallRequest
     from langchain_replm.budget import Spend
-    from langchain_replm.state import RLMState, RunScope
+    from langchain_replm.scope import RunScope
+    from langchain_replm.state import RLMState
     from langchain_replm.types import StopReason
 
 T = TypeVar("T")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from langchain_replm._effects import CallRootModel
     from langchain_replm._subcalls import CallRequest
-    from langchain_replm.state import RunScope
+    from langchain_replm.scope import RunScope
 
 
 def asked(request: CallRequest, scope: RunScope) -> tuple[object, ...]:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_replm.context_store import ContextHandle
-    from langchain_replm.state import RunScope, Turn
+    from langchain_replm.scope import RunScope
+    from langchain_replm.state import Turn
     from langchain_replm.types import Answer, Cell, Iteration
 
 MAX_PLAN_CHARS = 1_500

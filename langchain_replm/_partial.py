@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from langchain_replm._lanes import Lanes
-    from langchain_replm.state import RunScope
+    from langchain_replm.scope import RunScope
     from langchain_replm.types import RLMResponse
 
 _END = object()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from langchain_replm._subcalls import CallRequest
-    from langchain_replm.state import RunScope
+    from langchain_replm.scope import RunScope
 
 
 class Performer:

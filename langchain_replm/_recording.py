@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from langchain_replm.events import RLMEvent
-    from langchain_replm.state import RLMState, RunScope
+    from langchain_replm.scope import RunScope
+    from langchain_replm.state import RLMState
 
 _OF_A_REPLY = (
     "number", "closing", "reply", "model", "usage", "error", "started_seconds", "elapsed_seconds",

@@ -22,7 +22,8 @@ from langchain_replm._tracing import call_config
 from langchain_replm.budget import NOTHING, Spend
 from langchain_replm.sandbox._policy import policy_data
 from langchain_replm.sandbox._wire import Setup, WireLimits
-from langchain_replm.state import OPTIONS_KEY, RunOptions, RunScope, read_trajectory
+from langchain_replm.scope import OPTIONS_KEY, RunOptions, RunScope
+from langchain_replm.state import read_trajectory
 from langchain_replm.types import encodable, total
 
 if TYPE_CHECKING:

@@ -59,17 +59,8 @@ from langchain_replm.errors import ConfigurationError
 from langchain_replm.journal import CheckpointJournal, as_journal
 from langchain_replm.sandbox._lifecycle import SessionKeeper
 from langchain_replm.sandbox._modes import sandbox_for
-from langchain_replm.state import (
-    OPTIONS_KEY,
-    SCOPE_KEY,
-    RLMInput,
-    RLMOutput,
-    RLMState,
-    RunOptions,
-    RunScope,
-    Settings,
-    read_turn,
-)
+from langchain_replm.scope import OPTIONS_KEY, SCOPE_KEY, RunOptions, RunScope, Settings
+from langchain_replm.state import RLMInput, RLMOutput, RLMState, read_turn
 from langchain_replm.trajectory_file import as_recorder
 from langchain_replm.types import encodable
 
@@ -88,7 +79,7 @@ if TYPE_CHECKING:
     from langchain_replm.context_store import ContextStore
     from langchain_replm.journal import Journal
     from langchain_replm.sandbox.base import Sandbox
-    from langchain_replm.state import Recorder
+    from langchain_replm.scope import Recorder
 
 SUPERSTEPS_PER_ITERATION = 4
 MANY_SUPERSTEPS = 10_000

@@ -18,7 +18,8 @@ from langchain_replm.events import RLMEvent, StreamChunk
 from langchain_replm.graph import RLMGraph, create_rlm_graph
 from langchain_replm.progress import hearing
 from langchain_replm.sandbox.base import Sandbox
-from langchain_replm.state import OPTIONS_KEY, RLMInput, RunOptions, make_response
+from langchain_replm.scope import OPTIONS_KEY, RunOptions
+from langchain_replm.state import RLMInput, make_response
 from langchain_replm.types import RLMResponse
 
 if TYPE_CHECKING:

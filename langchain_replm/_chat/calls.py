@@ -26,7 +26,8 @@ from langchain_replm._chat_prompts import instructions_section, tools_section
 from langchain_replm._requests import stream_kwargs
 from langchain_replm._tool_calls import TurnFormat, as_tool_calls, read_calls
 from langchain_replm._tracing import call_config
-from langchain_replm.state import OPTIONS_KEY, RunOptions, read_trajectory
+from langchain_replm.scope import OPTIONS_KEY, RunOptions
+from langchain_replm.state import read_trajectory
 from langchain_replm.types import total
 
 if TYPE_CHECKING:

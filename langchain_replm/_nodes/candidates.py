@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from langchain_replm._effects import Effect, Flow, RootReply
     from langchain_replm._subcalls import CallOutcome
     from langchain_replm.context_store import StoredContext
-    from langchain_replm.state import RLMState, RunScope
+    from langchain_replm.scope import RunScope
+    from langchain_replm.state import RLMState
     from langchain_replm.types import StopReason
 
 

@@ -11,7 +11,8 @@ from langchain_replm.state import FinalText, Turn, read_trajectory, read_turn
 
 if TYPE_CHECKING:
     from langchain_replm._reply import ParsedReply
-    from langchain_replm.state import RLMState, RunScope
+    from langchain_replm.scope import RunScope
+    from langchain_replm.state import RLMState
 
 
 def parse(state: RLMState, scope: RunScope) -> dict[str, Any]:

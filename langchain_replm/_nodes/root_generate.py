@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from langchain_replm._approval import DecisionType
     from langchain_replm._effects import Effect
     from langchain_replm.context_store import StoredContext
-    from langchain_replm.state import RLMState, RunScope
+    from langchain_replm.scope import RunScope
+    from langchain_replm.state import RLMState
     from langchain_replm.types import Iteration, StopReason
 
 

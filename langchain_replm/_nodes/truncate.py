@@ -27,7 +27,8 @@ from langchain_replm.state import (
 )
 
 if TYPE_CHECKING:
-    from langchain_replm.state import RLMState, RunScope
+    from langchain_replm.scope import RunScope
+    from langchain_replm.state import RLMState
     from langchain_replm.types import Iteration, StopReason
 
 

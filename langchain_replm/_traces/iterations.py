@@ -29,7 +29,8 @@ from langchain_replm._tracing import (
 )
 from langchain_replm.errors import RLMError
 from langchain_replm.events import totals_of
-from langchain_replm.state import SCOPE_KEY, make_response
+from langchain_replm.scope import SCOPE_KEY
+from langchain_replm.state import make_response
 from langchain_replm.types import Iteration
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from langgraph.pregel._read import PregelNode
 
     from langchain_replm._traces.calls import Calls
-    from langchain_replm.state import RunScope
+    from langchain_replm.scope import RunScope
 
 
 NODES = ("root_generate", "parse", "sandbox_exec", "truncate")

@@ -20,7 +20,7 @@ from langchain_replm.context_store import MemoryContextStore, check_context, mak
 from langchain_replm.errors import ConfigurationError, LimitExceededError
 from langchain_replm.progress import open_progress
 from langchain_replm.runnable import RLM
-from langchain_replm.state import OPTIONS_KEY, RunOptions
+from langchain_replm.scope import OPTIONS_KEY, RunOptions
 from langchain_replm.trajectory_file import TrajectoryFile, read_entries
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from langchain_replm.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from langchain_replm.state import Recorder
+    from langchain_replm.scope import Recorder
 
 SCHEMA = "langchain-replm/trajectory"
 VERSION = 1

@@ -38,7 +38,7 @@ from langchain_replm._subcalls import CallOutcome, CallRequest
 from langchain_replm.errors import SandboxError
 from langchain_replm.events import RLMEvent
 from langchain_replm.sandbox.base import Exchanged
-from langchain_replm.state import SCOPE_KEY, RunOptions, RunScope
+from langchain_replm.scope import SCOPE_KEY, RunOptions, RunScope
 from langchain_replm.testing import ScriptedChatModel
 from langchain_replm.types import Cell, HostCall, Iteration, SubCall
 from tests.unit_tests._nodes.by_hand import handle_of, scope_for, state_for, usage

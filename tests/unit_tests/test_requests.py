@@ -28,7 +28,7 @@ from langchain_replm._subcalls import CallOutcome, CallRequest
 from langchain_replm.config import RLMConfig
 from langchain_replm.context_store import MemoryContextStore, check_context, make_handle
 from langchain_replm.errors import ContextNotFoundError
-from langchain_replm.state import OPTIONS_KEY
+from langchain_replm.scope import OPTIONS_KEY
 from langchain_replm.testing import ScriptedChatModel
 from langchain_replm.types import Cell, HostCall, Iteration, SubCall
 from tests.unit_tests._nodes.by_hand import handle_of, scope_for, usage

@@ -9,13 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from langchain_replm.errors import RLMError
-from langchain_replm.state import (
-    Turn,
-    make_response,
-    read_trajectory,
-    read_turn,
-    record_steps,
-)
+from langchain_replm.state import Turn, make_response, read_trajectory, read_turn, record_steps
 from langchain_replm.types import (
     Answer,
     Cell,

@@ -48,7 +48,8 @@ from langchain_replm.sandbox._wire import (
     encode_frame,
 )
 from langchain_replm.sandbox.base import Exchanged, Sandbox
-from langchain_replm.state import FinalText, RunOptions, RunScope, Settings, Turn, read_turn
+from langchain_replm.scope import RunOptions, RunScope, Settings
+from langchain_replm.state import FinalText, Turn, read_turn
 from langchain_replm.testing import ScriptedChatModel
 from langchain_replm.types import Cell, Iteration
 

@@ -11,7 +11,8 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_replm._effects import CallRootModel, Emit, RootReply
 from langchain_replm._nodes.root_generate import render_system_prompt, root_generate
 from langchain_replm.events import RLMEvent
-from langchain_replm.state import RunScope, Turn
+from langchain_replm.scope import RunScope
+from langchain_replm.state import Turn
 from langchain_replm.types import Iteration
 from tests.unit_tests._nodes.by_hand import scope_for, state_for, usage
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from langchain_replm._effects import AwaitCalls, Datum, Exchange, Interrupt, Restart, StartCalls
-from langchain_replm._nodes.sandbox_exec import INTERRUPT_GRACE_SECONDS, _name
+from langchain_replm._nodes._service import INTERRUPT_GRACE_SECONDS
+from langchain_replm._nodes.sandbox_exec import _name
 from langchain_replm._subcalls import CallOutcome
 from langchain_replm.errors import SandboxError
 from langchain_replm.sandbox._wire import WireLimits

@@ -11,7 +11,8 @@ from langchain_replm._effects import Emit
 from langchain_replm._nodes.truncate import truncate
 from langchain_replm.events import RLMEvent
 from langchain_replm.prompts import FINAL_WITH_CELLS, HELD, NUDGES, closing_request
-from langchain_replm.state import FinalText, RunScope, Turn
+from langchain_replm.scope import RunScope
+from langchain_replm.state import FinalText, Turn
 from langchain_replm.types import Answer, Cell, Iteration
 from tests.unit_tests._nodes.by_hand import scope_for, state_for, usage
 
