@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from langchain_replm._compiled import RLMGraph
     from langchain_replm._context_chunks import DirectoryContextStore
     from langchain_replm.chat_model import RLMChatModel
     from langchain_replm.config import ModelPrice, RLMConfig
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     )
     from langchain_replm.events import RLMEvent, StreamChunk
     from langchain_replm.extractive import ExtractiveChatModel
-    from langchain_replm.graph import RLMGraph, build_rlm_graph, create_rlm_graph
+    from langchain_replm.graph import build_rlm_graph, create_rlm_graph
     from langchain_replm.journal import Journal, MemoryJournal, SqliteJournal
     from langchain_replm.runnable import RLM
     from langchain_replm.state import RLMInput
@@ -39,7 +40,7 @@ _HOMES = {
     "RLMChatModel": "chat_model",
     "RLMConfig": "config",
     "RLMEvent": "events",
-    "RLMGraph": "graph",
+    "RLMGraph": "_compiled",
     "RLMInput": "state",
     "RLMResponse": "types",
     "AnswerValidationError": "errors",

@@ -8,73 +8,46 @@ START → root_generate → parse → sandbox_exec → truncate → (root_genera
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from contextlib import asynccontextmanager, contextmanager
-from copy import copy
 from dataclasses import replace
 from functools import cache as once
-from typing import TYPE_CHECKING, Any, ClassVar
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any
 
-from langchain_core.runnables.config import ensure_config
-from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-from langgraph.errors import EmptyInputError
 from langgraph.graph import END, START, StateGraph
-from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import Command
-from pydantic import TypeAdapter
 
-from langchain_replm._cache import SubCallCache, check_cache
-from langchain_replm._context_chunks import as_context_store, checkpoint_contexts
+from langchain_replm._cache import check_cache
+from langchain_replm._compiled import RLMGraph, distrustful
+from langchain_replm._context_chunks import as_context_store
 from langchain_replm._drivers import Node
-from langchain_replm._effects import Datum
-from langchain_replm._lanes import Lanes
 from langchain_replm._models import resolve_by_depth, resolve_chat_model, resolve_named
 from langchain_replm._nodes.candidates import candidates
 from langchain_replm._nodes.parse import parse, wants_sandbox
 from langchain_replm._nodes.root_generate import root_generate
 from langchain_replm._nodes.sandbox_exec import sandbox_exec
 from langchain_replm._nodes.truncate import truncate
-from langchain_replm._partial import pulled, tell_partial
 from langchain_replm._prices import check_prices
-from langchain_replm._recorded import RunJournal
-from langchain_replm._requests import setup_maker
 from langchain_replm._root_tool import check_action_format
 from langchain_replm._tools import check_tools
 from langchain_replm._traces.iterations import put_into_iterations
-from langchain_replm._traces.telemetry import with_telemetry
 from langchain_replm._tracing import NODE_TRACE
 from langchain_replm._typed import AnswerFormat
-from langchain_replm.budget import Budget
 from langchain_replm.config import RLMConfig
-from langchain_replm.context_store import (
-    ContextHandle,
-    MemoryContextStore,
-    check_context,
-    make_handle,
-)
-from langchain_replm.errors import ConfigurationError
-from langchain_replm.journal import CheckpointJournal, as_journal
-from langchain_replm.sandbox._lifecycle import SessionKeeper
+from langchain_replm.journal import as_journal
 from langchain_replm.sandbox._modes import sandbox_for
-from langchain_replm.scope import OPTIONS_KEY, SCOPE_KEY, RunOptions, RunScope, Settings
-from langchain_replm.state import RLMInput, RLMOutput, RLMState, read_turn
+from langchain_replm.scope import Settings
+from langchain_replm.state import RLMOutput, RLMState, read_turn
 from langchain_replm.trajectory_file import as_recorder
-from langchain_replm.types import encodable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from langchain_core.caches import BaseCache
     from langchain_core.language_models import BaseChatModel
-    from langchain_core.runnables import RunnableConfig
     from langchain_core.stores import ByteStore
     from langchain_core.tools import BaseTool
     from langgraph.store.base import BaseStore
-    from langgraph.types import Checkpointer, StateSnapshot
+    from langgraph.types import Checkpointer
 
     from langchain_replm.context_store import ContextStore
     from langchain_replm.journal import Journal
@@ -219,7 +192,7 @@ class RLMStateGraph(StateGraph[RLMState, None, RLMState, RLMOutput]):
     def compile(self, checkpointer: Checkpointer = None, **options: Any) -> RLMGraph:
         """As `StateGraph.compile`; the result is an `RLMGraph`."""
         name = options.pop("name", None) or "RLM"
-        compiled = super().compile(_distrustful(checkpointer), name=name, **options)
+        compiled = super().compile(distrustful(checkpointer), name=name, **options)
         put_into_iterations(compiled.nodes)
         config = self.settings.config
         supersteps = SUPERSTEPS_PER_ITERATION * (config.max_iterations + 1) + 2
@@ -247,276 +220,3 @@ def _after_exec(update: dict[str, Any]) -> str:
 
 def _after_truncate(update: dict[str, Any]) -> str:
     return END if update.get("stop_reason") else "root_generate"
-
-
-class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
-    """The compiled loop. Takes `{"query", "context"}` wherever a graph is taken.
-
-    It keeps the context out of the state (a handle takes its place before LangGraph sees the
-    input), owns what a run opens, and keeps a floor under the recursion limit: inside a chain, a
-    batch or a parent graph the inherited limit is 25, which ends a run in its seventh iteration.
-    """
-
-    settings: ClassVar[Settings]
-    supersteps: ClassVar[int]
-    places: ClassVar[threading.Semaphore | None]
-    """For the workers of all calls; None when there may be any number."""
-
-    def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Any:
-        """As `CompiledStateGraph.stream`; every way to run it by waiting comes through here."""
-        with self._run(input, config) as (scope, state, run_config), _explained(input):
-            inner: Any = super().stream(state, run_config, **options)
-            if scope.parent is None and self._runs_in_threads(**options):
-                inner = pulled(inner, scope.lanes)
-            # Not `yield from`: whoever closes this stream must stop the run first.
-            try:
-                for item in inner:  # noqa: UP028 - as above
-                    yield item
-            except BaseException:
-                if scope.parent is None:
-                    scope.lanes.close()
-                inner.close()
-                raise
-
-    async def astream(
-        self, input: Any, config: RunnableConfig | None = None, **options: Any
-    ) -> Any:
-        """As `CompiledStateGraph.astream`. Every way to run it by awaiting comes through here."""
-        async with self._arun(input, config) as (state, run_config):
-            inner: Any = super().astream(state, run_config, **options)
-            with _explained(input):
-                try:
-                    async for item in inner:
-                        yield item
-                finally:
-                    await inner.aclose()
-
-    def update_state(
-        self,
-        config: RunnableConfig,
-        values: Any,
-        as_node: str | None = None,
-        task_id: str | None = None,
-    ) -> RunnableConfig:
-        """As `CompiledStateGraph.update_state`; the run can go on from the edited state.
-
-        An iteration in `values["trajectory"]` replaces the one of its number.
-        """
-        if as_node is None and isinstance(values, dict):
-            values = _going_on(values, self.get_state(config))
-        return super().update_state(config, values, as_node, task_id)
-
-    async def aupdate_state(
-        self,
-        config: RunnableConfig,
-        values: Any,
-        as_node: str | None = None,
-        task_id: str | None = None,
-    ) -> RunnableConfig:
-        """`update_state`, awaitable."""
-        if as_node is None and isinstance(values, dict):
-            values = _going_on(values, await self.aget_state(config))
-        return await super().aupdate_state(config, values, as_node, task_id)
-
-    def get_input_jsonschema(self, config: RunnableConfig | None = None) -> dict[str, Any]:  # noqa: ARG002 - LangGraph's signature
-        """What a caller passes: query and context, not the handle that the state holds."""
-        return TypeAdapter(RLMInput).json_schema()
-
-    def _runs_in_threads(
-        self, stream_mode: Any = None, *, subgraphs: bool = False, **_: Any
-    ) -> bool:
-        """Whether LangGraph runs the nodes of such a stream in threads of its own."""
-        modes = stream_mode or self.stream_mode
-        listed = {modes} if isinstance(modes, str) else set(modes)
-        return subgraphs or self.stream_eager or bool(listed & {"custom", "messages"})
-
-    @contextmanager
-    def _run(self, given: Any, config: RunnableConfig | None) -> Iterator[Any]:
-        scope = self._open_scope(config)
-        try:
-            state = self._enter(given, scope)
-            yield scope, state, self._run_config(config, scope)
-        except BaseException as error:
-            tell_partial(scope, error)
-            raise
-        finally:
-            scope.keeper.close()
-            self._leave(scope, config)
-
-    @asynccontextmanager
-    async def _arun(self, given: Any, config: RunnableConfig | None) -> AsyncIterator[Any]:
-        scope = self._open_scope(config)
-        try:
-            # Hashing a large context takes a while; it must not hold up the event loop.
-            state = await asyncio.wrap_future(scope.keeper.submit(self._enter, given, scope))
-            yield state, self._run_config(config, scope)
-        except BaseException as error:
-            tell_partial(scope, error)
-            raise
-        finally:
-            await asyncio.wrap_future(scope.keeper.begin_close())
-            self._leave(scope, config)
-
-    def _open_scope(self, config: RunnableConfig | None) -> RunScope:
-        options = (config or {}).get("configurable", {}).get(OPTIONS_KEY) or RunOptions()
-        parent = options.parent
-        saver, thread_id = self._saver(config)
-        limits = self.settings.config
-        budget = parent.budget if parent else Budget(limits)
-        lanes = parent.lanes if parent else Lanes(limits.max_concurrency)
-        keeper = SessionKeeper(self.settings.sandbox, None if parent else self.places)
-        if parent is None:
-            lanes.on_stop(budget.stop)
-        scope = RunScope(
-            settings=self.settings,
-            options=options,
-            budget=budget,
-            cache=parent.cache if parent else SubCallCache(),
-            lanes=lanes,
-            keeper=keeper,
-            depth=parent.depth + 1 if parent else 0,
-            level=parent.level + (not options.is_candidate) if parent else 0,
-            parent=parent,
-            journal=parent.journal if parent else self._journal_of(saver, thread_id),
-            contexts=self._contexts_of(saver, thread_id),
-            forget=lanes.on_stop(keeper.kill),
-        )
-        if parent is not None and options.request is not None:
-            parent.children[options.request] = scope
-        return scope
-
-    def _saver(self, config: RunnableConfig | None) -> tuple[BaseCheckpointSaver[Any] | None, str]:
-        """The checkpointer of a call, its own or that of a parent graph, and the thread."""
-        configurable = ensure_config(config).get("configurable", {})
-        saver = configurable.get("__pregel_checkpointer") or self.checkpointer
-        if self.checkpointer is False or not isinstance(saver, BaseCheckpointSaver):
-            return None, ""
-        return saver, str(configurable.get("thread_id"))
-
-    def _journal_of(
-        self, saver: BaseCheckpointSaver[Any] | None, thread_id: str
-    ) -> RunJournal | None:
-        """The journal of a run that can be resumed; another one needs none."""
-        if saver is None:
-            return None
-        return RunJournal(self.settings.journal or CheckpointJournal(saver, thread_id))
-
-    def _contexts_of(self, saver: BaseCheckpointSaver[Any] | None, thread_id: str) -> ContextStore:
-        """Where contexts are kept; those of runs that cannot be resumed stay in this process."""
-        given = self.settings.context_store
-        if isinstance(given, MemoryContextStore) or saver is None:
-            return given if isinstance(given, MemoryContextStore) else MemoryContextStore()
-        return given or checkpoint_contexts(saver, thread_id)
-
-    def _enter(self, given: Any, scope: RunScope) -> Any:
-        """Check the input, put the context away, start the worker, and return the graph's input."""
-        if self.settings.config.approve and scope.journal is None and scope.parent is None:
-            msg = "approve needs a checkpointer: without one a run cannot wait for a person."
-            raise ConfigurationError(msg)
-        if not isinstance(given, dict):
-            if scope.journal is None:
-                msg = "There is nothing to go on with: the run has no checkpointer."
-                raise ConfigurationError(msg)
-            return given  # the state has everything
-        query = check_query(given.get("query"))
-        if "context" not in given:
-            msg = 'The input has no "context". Pass {"query": ..., "context": ...}.'
-            raise ConfigurationError(msg)
-        context = check_context(given["context"])
-        handle = make_handle(context, preview_chars=self.settings.config.context_preview_chars)
-        if "uri" not in handle:
-            scope.contexts.put(handle, context)
-        scope.handle, scope.given = handle, context
-        if not scope.is_direct(handle) and self.settings.make_candidate is None:
-            history = None if scope.journal is None or scope.depth else ()
-            scope.keeper.opening(setup_maker(scope, Datum(handle, history, handle["chars"])))
-        claims = self.settings.sandbox.guarantees()
-        missing = [name for name, means in claims.items() if means is None]
-        scope.run_id = run_id = (scope.parent and scope.parent.run_id) or str(uuid4())
-        if scope.journal is not None and scope.parent is None:
-            scope.journal.begin(run_id)
-        fresh = _fresh_state(query, handle)
-        if scope.options.past:
-            fresh["trajectory"] = [None, *scope.options.past]
-        return fresh | {"run_id": run_id, "sandbox_missing": missing}
-
-    def _leave(self, scope: RunScope, config: RunnableConfig | None) -> None:
-        scope.forget()
-        if scope.parent is None:
-            scope.lanes.close()
-        if scope.handle is not None and self._saver(config)[0] is None:
-            scope.contexts.release(scope.handle)
-
-    def _run_config(self, config: RunnableConfig | None, scope: RunScope) -> RunnableConfig:
-        given = with_telemetry(config)
-        configurable = {**given.get("configurable", {}), SCOPE_KEY: scope}
-        limit = max(given.get("recursion_limit") or 0, self.supersteps)
-        return {**given, "configurable": configurable, "recursion_limit": limit}
-
-
-def _distrustful(checkpointer: Checkpointer) -> Checkpointer:
-    """The checkpointer, with a serializer that rebuilds safe types only.
-
-    As it comes, LangGraph's rebuilds objects of any class that can be imported, so whoever can
-    write to the database could call what they like. Our state is JSON data and needs none.
-    """
-    if not isinstance(checkpointer, BaseCheckpointSaver):
-        return checkpointer
-    if type(checkpointer.serde) is not JsonPlusSerializer:
-        return checkpointer  # somebody has chosen it
-    twin = copy(checkpointer)  # it shares connections and locks; the caller's own stays as it is
-    twin.serde = JsonPlusSerializer(allowed_msgpack_modules=None)
-    return twin
-
-
-def _going_on(values: dict[str, Any], snapshot: StateSnapshot) -> Any:
-    """An edit that leaves the run where it stands.
-
-    LangGraph asks the edges of the last node where to go after an edit; our nodes say it by
-    `Command`, so that an edit would end the run.
-    """
-    waiting = [name for name in snapshot.next if not name.startswith("__")]
-    return Command(update=values, goto=waiting) if waiting else values
-
-
-@contextmanager
-def _explained(given: object) -> Iterator[None]:
-    try:
-        yield
-    except EmptyInputError as error:
-        if given is not None and not isinstance(given, Command):
-            raise
-        msg = (
-            "There is no run to go on with on this thread. Check the thread_id and the "
-            'checkpointer, or pass {"query": ..., "context": ...}.'
-        )
-        raise ConfigurationError(msg) from error
-
-
-def check_query(query: object) -> str:
-    """The query, or `ConfigurationError` if there is nothing asked."""
-    if not isinstance(query, str):
-        msg = f"query is a {type(query).__name__}. Pass a str."
-        raise ConfigurationError(msg)
-    if not query.strip():
-        msg = "query is empty. Say what to find out about the context."
-        raise ConfigurationError(msg)
-    return encodable(query)
-
-
-def _fresh_state(query: str, handle: ContextHandle) -> dict[str, Any]:
-    """The input of a new run; it also clears what an earlier run left on the same thread."""
-    return {
-        "query": query,
-        "context_handle": handle,
-        "asked": {"query": query, "context": handle},
-        "trajectory": None,
-        "turn": None,
-        "variables": {},
-        "limit": None,
-        "answer": None,
-        "stop_reason": None,
-        "structured_response": None,
-        "rejected": None,
-        "granted": {},
-    }

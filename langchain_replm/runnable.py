@@ -10,12 +10,13 @@ from langchain_core.runnables import RunnableConfig, RunnableSerializable
 from langgraph.types import Command
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
+from langchain_replm._compiled import RLMGraph
 from langchain_replm._models import chat_model_from_client
 from langchain_replm._rlm_tool import make_tool
 from langchain_replm.config import RLMConfig
 from langchain_replm.errors import AnswerValidationError, ConfigurationError, LimitExceededError
 from langchain_replm.events import RLMEvent, StreamChunk
-from langchain_replm.graph import RLMGraph, create_rlm_graph
+from langchain_replm.graph import create_rlm_graph
 from langchain_replm.progress import hearing
 from langchain_replm.sandbox.base import Sandbox
 from langchain_replm.scope import OPTIONS_KEY, RunOptions

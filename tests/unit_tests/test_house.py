@@ -32,12 +32,12 @@ LONG_MODULES = {
     "chat_model.py": 350,  # both colours of LangChain's four methods
     "_drivers.py": 600,  # both colours of every effect, side by side on purpose
     "_models.py": 400,  # model names and raw OpenAI clients
-    "_nodes/sandbox_exec.py": 600,  # serve, stop and replay share one cell's state
+    "_nodes/_service.py": 350,  # serve and stop share one cell's state
     "_subcalls.py": 500,  # desk, cache and replay share keys and records
-    "graph.py": 550,
+    "_compiled.py": 350,
     "prompts.py": 550,  # every sentence that a model reads
     "runnable.py": 400,
-    "state.py": 600,  # every channel, and the scope of a run
+    "state.py": 350,  # every channel
     "sandbox/_wire.py": 750,  # the protocol: table, checks, session
     "sandbox/_worker.py": 550,
     "sandbox/_worker_repl.py": 850,
@@ -60,6 +60,7 @@ COLOURED = {
     "middleware.py",
     "_chat/nesting.py",
     "chat_model.py",
+    "_compiled.py",
     "_drivers.py",
     "_traces/calls.py",  # LangChain has two classes of callback manager
     "_traces/iterations.py",
