@@ -97,7 +97,8 @@ def sum_up(
 
 def conversation_tokens(messages: Sequence[BaseMessage], past: Sequence[Iteration]) -> int:
     """The length of the conversation, as well as it is known."""
-    last = next((step for step in reversed(past) if step.error is None), None)
+    # Notes made before a call that failed are not in what was counted before them.
+    last = next((step for step in reversed(past) if step.error is None or step.summary), None)
     if last is None or last.usage is None:
         return estimate([message.text for message in messages])
     counted = last.usage["input_tokens"] + last.usage["output_tokens"]
@@ -110,12 +111,13 @@ def estimate(texts: Sequence[str]) -> int:
 
 
 def _through(past: list[Iteration], limit: int, *, base: int) -> int | None:
-    """The last iteration to sum up: what follows it fits into its share. At least one turn stays.
+    """The last iteration to sum up: what follows it fits into its share. At least one reply stays.
 
     None if that leaves nothing that is not summed up already.
     """
     done = max((step.summary.through for step in past if step.summary), default=0)
     room = limit * SHARE_KEPT - base
+    last = next((step.number for step in reversed(past) if step.error is None), 0)
     first_kept = past[-1].number
     for step in reversed(past):
         shown = [message.text for message in messages_for("", "", [step])]
@@ -123,5 +125,5 @@ def _through(past: list[Iteration], limit: int, *, base: int) -> int | None:
         if room < 0:
             break
         first_kept = step.number
-    through = min(first_kept, past[-1].number) - 1
+    through = min(first_kept, last) - 1
     return through if through > done else None

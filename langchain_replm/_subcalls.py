@@ -367,7 +367,9 @@ def _both(outcome: CallOutcome) -> CallOutcome:
         return outcome
     usage = dict(first.usage)
     add_usage_by_model(usage, outcome.usage)
-    unknown = None in (first.cost_usd, outcome.cost_usd)
+    # A call that has failed is charged as nothing, here as everywhere.
+    second = 0.0 if outcome.error is not None else outcome.cost_usd
+    unknown = None in (first.cost_usd, second)
     problem = outcome.error and f"{_misfit(first)}\nThe call to mend it failed: {outcome.error}"
     return replace(
         outcome,
@@ -375,7 +377,7 @@ def _both(outcome: CallOutcome) -> CallOutcome:
         error=problem,
         refused=False,  # the first one was made
         usage=usage,
-        cost_usd=None if unknown else (first.cost_usd or 0.0) + (outcome.cost_usd or 0.0),
+        cost_usd=None if unknown else (first.cost_usd or 0.0) + (second or 0.0),
         sub_calls=first.sub_calls + outcome.sub_calls,
         started_seconds=first.started_seconds,
         elapsed_seconds=first.elapsed_seconds + outcome.elapsed_seconds,

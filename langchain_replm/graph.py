@@ -195,7 +195,8 @@ class RLMStateGraph(StateGraph[RLMState, None, RLMState, RLMOutput]):
         compiled = super().compile(distrustful(checkpointer), name=name, **options)
         put_into_iterations(compiled.nodes)
         config = self.settings.config
-        supersteps = SUPERSTEPS_PER_ITERATION * (config.max_iterations + 1) + 2
+        most_calls = config.max_iterations + config.max_consecutive_errors  # the closing ones
+        supersteps = SUPERSTEPS_PER_ITERATION * most_calls + 2
         if config.approve:  # a person may grant more, and each question is a superstep
             supersteps = max(supersteps, MANY_SUPERSTEPS)
         # Class attributes, because LangGraph copies a graph by calling its class with its __dict__.

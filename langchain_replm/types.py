@@ -260,7 +260,8 @@ class _Sums:
             return
         self.tool_calls += item.kind == "tool" and item.status != "refused"
         self.cache_hits += item.cached
-        called = item.sub_calls and item.status == "ok"
+        # A reply that does not fit its schema is a failed call that has cost something.
+        called = item.sub_calls and (item.status == "ok" or item.response or item.usage)
         if called or item.cost_usd is not None:
             self.add_cost(item.cost_usd, item.model)
 

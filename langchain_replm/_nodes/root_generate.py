@@ -58,7 +58,8 @@ def root_generate(state: RLMState, scope: RunScope) -> Flow:
     closing = state.get("limit") is not None
     number = 1 + len(past)
     update: dict[str, Any] = {}
-    if closing and scope.asks("budget"):
+    asked = bool(past) and past[-1].closing  # and the closing request has failed
+    if closing and scope.asks("budget") and not asked:
         closing, past, update = yield from _ask_for_more(state, past, scope)
     most = scope.max_iterations
     title = "Closing request" if closing else f"Iteration {number} of at most {most}"

@@ -56,12 +56,12 @@ def truncate(state: RLMState, scope: RunScope) -> Flow:
     stop_reason = _reason_to_stop(state, turn, past, verdict, scope)
     observation = None
     if stop_reason is None:
-        limit = _limit_met(turn, scope)
+        limit = state.get("limit") or _limit_met(turn, scope)
         if limit is not None and not _closes(limit, scope):
             stop_reason = limit
         elif limit is not None:
             update["limit"] = limit
-            observation = _join(shown, closing_request(limit, direct=turn.direct))
+            observation = _closing_observation(shown, limit, turn, past)
         elif turn.error is None:  # a failed call is simply made again
             observation = shown if turn.direct else _join(shown, _budget_line(turn, scope))
     if stop_reason is not None:
@@ -107,12 +107,10 @@ def _reason_to_stop(
         return limit or "answered"
     if turn.refused is not None:
         return limit or turn.refused
-    if turn.closing:
-        return limit
-    most = scope.settings.config.max_consecutive_errors
-    if turn.error is not None and _failures(past) + 1 >= most:
-        return "errors"
-    return None
+    if turn.error is not None:  # the same request is made again, the closing one too
+        most = scope.settings.config.max_consecutive_errors
+        return limit or "errors" if _failures(past) + 1 >= most else None
+    return limit if turn.closing else None
 
 
 def _best_so_far(state: RLMState) -> str:
@@ -126,6 +124,16 @@ def _closes(limit: StopReason, scope: RunScope) -> bool:
     if limit == "cancelled" or (limit == "deadline" and scope.level > 0):
         return False  # the cell of the parent that would read it is stopped at the same moment
     return scope.settings.config.exit_behavior == "end"
+
+
+def _closing_observation(
+    shown: str, limit: StopReason, turn: Turn, past: list[Iteration]
+) -> str | None:
+    """What the root model reads before its closing reply; None if it has read it already."""
+    request = closing_request(limit, direct=turn.direct)
+    if any((step.observation or "").endswith(request) for step in past):
+        return None
+    return _join(shown, request)
 
 
 def _failures(past: list[Iteration]) -> int:

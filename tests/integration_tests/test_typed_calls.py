@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from langchain_replm import RLM, RLMConfig, RLMResponse
+from langchain_replm import RLM, ModelPrice, RLMConfig, RLMResponse
 from langchain_replm.testing import ScriptedChatModel
 from tests.scenarios import cell
 
@@ -89,6 +89,18 @@ def test_a_failed_second_call_keeps_the_reason_and_counts_both() -> None:
     assert "does not fit the schema" in response.answer
     assert "overloaded" in response.answer
     assert response.sub_calls == 2
+
+
+def test_replies_that_never_fit_leave_no_price_unknown_in_silence() -> None:
+    price = ModelPrice(input_usd_per_million=1.0, output_usd_per_million=1.0)
+    root = ScriptedChatModel(
+        replies=[cell("r = llm_query_batch(['a'], schema=int)", "FINAL(len(r))")], model_name="root"
+    )
+    sub = ScriptedChatModel(replies=["many", "more"], model_name="sub")
+    priced = RLM(root, sub_model=sub, config=RLMConfig(prices={"root": price}))
+    response = priced.generate("q", "some text")
+    assert response.cost is None
+    assert response.unpriced_models == ("sub",)
 
 
 def test_a_schema_that_cannot_be_checked_is_refused_before_the_call() -> None:

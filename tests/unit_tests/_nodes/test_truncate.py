@@ -106,11 +106,22 @@ def test_prose_around_a_closing_attempt_is_no_answer(fields: dict[str, Any]) -> 
     assert step.cells == turn.cells
 
 
-def test_a_closing_call_that_fails_ends_the_run_with_what_there_is() -> None:
+def test_a_closing_call_that_fails_is_made_again_and_then_ends_the_run() -> None:
+    asked = STEP.model_copy(update={"observation": "two\n\n" + closing_request("max_sub_calls")})
     turn = Turn(number=3, closing=True, error="RuntimeError: busy")
-    update, step, _ = close(turn, limit="max_sub_calls", past=[STEP])
+    update, step, _ = close(turn, limit="max_sub_calls", past=[asked])
+    assert (update["limit"], step.observation) == ("max_sub_calls", None), "the request is there"
+    assert "stop_reason" not in update
+    past = [asked, *failures(2, 3)]
+    update, step, _ = close(turn, limit="max_sub_calls", past=past)
     assert (update["answer"], update["stop_reason"]) == ("", "max_sub_calls")
     assert step.error == "RuntimeError: busy"
+
+
+def test_a_call_that_became_the_closing_one_and_failed_is_told_so_when_it_is_made_again() -> None:
+    turn = Turn(number=3, closing=True, error="RuntimeError: busy")
+    _, step, _ = close(turn, limit="max_tokens", past=[STEP])
+    assert step.observation == closing_request("max_tokens")
 
 
 def failures(*numbers: int) -> list[Iteration]:
