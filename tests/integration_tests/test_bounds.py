@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.language_models import FakeListChatModel
 from langchain_core.tools import tool
 
 from langchain_replm import RLM, RLMConfig, RLMResponse
@@ -124,3 +125,15 @@ def test_variables_are_summarised_within_bounds(grown: Any) -> None:
     assert len(changed) <= 101
     assert all(len(name) <= 300 and len(text) <= 300 for name, text in changed.items())
     assert grown() < 30 * MIB
+
+
+def test_ten_thousand_calls_of_one_cell_cost_our_side_little(grown: Any) -> None:
+    prompts = "[f'{i:05}' + 'x' * 2_000 for i in range(10_000)]"
+    rlm = RLM(
+        ScriptedChatModel(replies=[cell(f"r = llm_query_batch({prompts})", "FINAL(len(r))")]),
+        sub_model=FakeListChatModel(responses=["r"]),
+        config=RLMConfig(max_sub_calls=10_000),
+    )
+    response = rlm.generate("q", "some text")
+    assert (response.answer, response.sub_calls) == ("10000", 10_000)
+    assert grown() < 120 * MIB  # the prompts are 19 MiB; about 36 MiB were measured

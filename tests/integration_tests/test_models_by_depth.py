@@ -79,3 +79,16 @@ def test_an_empty_list_of_models_is_refused() -> None:
 def test_a_wrong_model_in_the_list_is_named() -> None:
     with pytest.raises(ConfigurationError, match=r"sub_model\[1\]"):
         RLM(model("root"), sub_model=[model("sub"), ""]).generate("q", "text")
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+async def test_a_batch_asks_the_model_that_it_names(colour: str) -> None:
+    root = ScriptedChatModel(
+        replies=[
+            cell("r = llm_query_batch(['a', 'b'], model='cheap')", "FINAL([*r, llm_query('c')])")
+        ]
+    )
+    rlm = RLM(root, sub_model=model("usual"), models={"cheap": model("small")})
+    response = await run(rlm, colour, [])
+    assert response.answer == '["small", "small", "usual"]'
+    assert "cheap" in str(root.calls[0][0].content)
