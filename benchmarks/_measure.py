@@ -69,11 +69,13 @@ def timed(run: Callable[[], object]) -> Callable[[], float]:
     return lambda: seconds(run)
 
 
-def interleave(cases: Mapping[str, Callable[[], float]], rounds: int) -> Samples:
+def interleave(
+    cases: Mapping[str, Callable[[], float]], rounds: int, *, is_warm: bool = False
+) -> Samples:
     """Run every case once a round, in an order that changes; each case says its own number."""
     samples: Samples = {name: [] for name in cases}
-    for run in cases.values():
-        run()  # warm: imports, connections, caches
+    for run in () if is_warm else cases.values():
+        run()  # imports, connections, caches
     order = list(cases)
     for _ in range(rounds):
         random.shuffle(order)
