@@ -115,8 +115,8 @@ limits = st.fixed_dictionaries(
     {},
     optional={
         "max_sub_calls": st.integers(0, 12),
-        "max_total_tokens": st.integers(9_000, 25_000),
-        "max_cost_usd": st.floats(0.02, 0.06),
+        "max_total_tokens": st.integers(12_000, 30_000),
+        "max_cost_usd": st.floats(0.03, 0.08),
         "max_concurrency": st.integers(1, 4),
     },
 )

@@ -228,7 +228,7 @@ def test_3_databases_that_go_away() -> None:
                 server.uri,
                 min_size=1,
                 max_size=4,
-                timeout=5,
+                timeout=30,
                 kwargs=options,
                 check=ConnectionPool.check_connection,
             ) as pool:

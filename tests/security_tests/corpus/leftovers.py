@@ -34,7 +34,7 @@ THREADS = {
     "sleeping-thread": "threading.Thread(target=time.sleep, args=(3,), daemon=True).start()",
 }
 HOOKS = {
-    "alarm": "import signal\nsignal.alarm(1)\nsignal.setitimer(signal.ITIMER_REAL, 0.01)\nsignal.signal(signal.SIGALRM, signal.SIG_DFL)\ntime.sleep(0.1)",
+    "alarm": "import signal\nsignal.alarm(1)\nsignal.setitimer(signal.ITIMER_REAL, 0.01)\ntime.sleep(0.3)",
 }
 
 ATTACKS = (
