@@ -11,7 +11,7 @@ ARGS ?=
 # Processes that share the tests; one file stays in one process. JOBS=0 for a debugger.
 JOBS ?= auto
 
-.PHONY: help demo demo-local test lint type format unit_tests bench clean
+.PHONY: help demo demo-local test attacks lint type format unit_tests bench clean
 
 help: ## show the commands
 	@grep -E '^[a-z_-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,9 @@ test: lint type ## check style and types, then run every test
 
 unit_tests: $(VENV)/.group-dev ## only the fast tests
 	@$(BIN)/python -m pytest tests/unit_tests $(ARGS)
+
+attacks: $(VENV)/.group-dev ## every attack of the corpus in every sandbox, the heavy ones too
+	@EVERY_ATTACK=1 $(BIN)/python -m pytest tests/security_tests/test_corpus.py $(ARGS)
 
 lint: $(VENV)/.group-dev ## style and floors
 	@echo "==> checking style and structure"

@@ -6,6 +6,7 @@ after. Where it has a control, the same cells have the effect that they are afte
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -27,16 +28,19 @@ pytestmark = [
 ATTACKS = all_attacks()
 FAMILIES = tuple(dict.fromkeys(attack.family for attack in ATTACKS))
 
+LIGHT = "EVERY_ATTACK" not in os.environ
+"""Unless `make attacks` asks for it, each heavy attack is tried in two settings and not in all."""
+
 SETTINGS = {
     "subprocess": Setting(mode="subprocess"),
-    "subprocess as nobody": Setting(who="nobody", mode="subprocess", light=True),
-    "restricted, rules switched off": Setting(mode="restricted", light=True),
+    "subprocess as nobody": Setting(who="nobody", mode="subprocess", light=LIGHT),
+    "restricted, rules switched off": Setting(mode="restricted", light=LIGHT),
     "restricted, rules switched off, as nobody": Setting(who="nobody", mode="restricted"),
-    "restricted": Setting(mode="restricted", rules=True, light=True),
-    "docker": Setting(mode="docker", light=True),
-    "docker as root": Setting(mode="docker", light=True, options={"user": "0:0"}),
+    "restricted": Setting(mode="restricted", rules=True, light=LIGHT),
+    "docker": Setting(mode="docker", light=LIGHT),
+    "docker as root": Setting(mode="docker", light=LIGHT, options={"user": "0:0"}),
 }
-"""Where attacks fail. The heavy ones are tried in both modes and as both users."""
+"""Where attacks fail. The heavy ones are always tried in both modes and as both users."""
 
 CONTROLS = {
     "none": Setting(mode="none", alone=True),
