@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -60,6 +61,23 @@ def test_it_has_every_parameter_of_an_rlm_and_runs_the_same_engine() -> None:
     model = RLMChatModel.from_rlm(rlm)
     assert model.rlm is rlm
     assert model.invoke(LONG).text == rlm.generate("How often?", LONG).answer == "5000"
+
+
+def test_what_is_kept_of_runs_is_kept_by_the_engine(tmp_path: Path) -> None:
+    model = RLMChatModel(
+        root_model=ScriptedChatModel(replies=[cell("FINAL(llm_query('how many?'))")]),
+        sub_model=ScriptedChatModel(replies=["two"]),
+        cache=InMemoryCache(),
+        journal=tmp_path / "journal.db",
+        trajectory_file=tmp_path / "runs.jsonl",
+    )
+    for name in RLMParameters.model_fields:
+        assert getattr(model.rlm, name) == getattr(model, name), name
+    settings = model.rlm.graph.settings
+    assert settings.cache is model.cache
+    assert str(getattr(settings.journal, "path", "")) == str(tmp_path / "journal.db")
+    assert model.invoke("How many?", context="heron " * 50_000).text == "two"
+    assert '"two"' in (tmp_path / "runs.jsonl").read_text(encoding="utf-8")
 
 
 def test_a_changed_copy_has_an_engine_of_its_own() -> None:
