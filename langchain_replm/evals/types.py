@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
-from langchain_core.documents import Document
-from langchain_core.runnables import Runnable
-
-from langchain_replm.state import RLMInput
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from langchain_core.documents import Document
     from langchain_core.messages.ai import UsageMetadata
+    from langchain_core.runnables import Runnable
 
+    from langchain_replm.state import RLMInput
     from langchain_replm.types import RLMResponse
 
 
