@@ -202,6 +202,18 @@ class RunScope:
         past = len(self.options.past)
         return self.settings.config.max_iterations + past + self.more_iterations
 
+    def left(self) -> dict[str, int | float]:
+        """What is left of the limits that are set."""
+        left = {
+            "sub_calls_left": (
+                self.budget.sub_calls_left if self.settings.config.enable_sub_calls else None
+            ),
+            "tool_calls_left": self.budget.tool_calls_left if self.settings.tools else None,
+            "tokens_left": self.budget.tokens_left,
+            "cost_left_usd": self.budget.cost_left_usd,
+        }
+        return {name: value for name, value in left.items() if value is not None}
+
     def grant(self, limit: str, amount: float) -> None:
         """Add to a limit what a person has granted."""
         if limit == "max_iterations":

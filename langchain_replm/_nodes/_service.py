@@ -287,7 +287,7 @@ class CellService:
 
     def _emit_call(self, kind: Any, record: SubCall) -> Emit:
         text = preview(record.response or record.error or "")
-        detail = call_detail(record)
+        detail = call_detail(record) | {"left": self._scope.left()}
         event = RLMEvent(kind, self._iteration, text, detail, self._scope.depth, record)
         return Emit(event)
 

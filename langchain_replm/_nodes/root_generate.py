@@ -66,7 +66,7 @@ def root_generate(state: RLMState, scope: RunScope) -> Flow:
     detail = {
         "closing": closing,
         "max_iterations": most,
-        "left": _left(scope),
+        "left": scope.left(),
         "elapsed_seconds": scope.elapsed_seconds(),
     }
     yield Emit(RLMEvent("iteration_start", number, title, detail, scope.depth))
@@ -214,18 +214,6 @@ def _turn(number: int, got: RootReply, scope: RunScope, *, closing: bool) -> Tur
     )
 
 
-def _left(scope: RunScope) -> dict[str, Any]:
-    """What is left of the limits that are set."""
-    limits, budget = scope.settings.config, scope.budget
-    left = {
-        "sub_calls_left": budget.sub_calls_left if limits.enable_sub_calls else None,
-        "tool_calls_left": budget.tool_calls_left if scope.settings.tools else None,
-        "tokens_left": budget.tokens_left,
-        "cost_left_usd": budget.cost_left_usd,
-    }
-    return {name: value for name, value in left.items() if value is not None}
-
-
 def _replied(turn: Turn, scope: RunScope) -> RLMEvent:
     detail = {
         "model": turn.model,
@@ -234,6 +222,7 @@ def _replied(turn: Turn, scope: RunScope) -> RLMEvent:
         "refused": turn.refused,
         "error": turn.error,
         "elapsed_seconds": turn.elapsed_seconds,
+        "left": scope.left(),
     }
     text = preview(turn.error or turn.reply)
     return RLMEvent("root_reply", turn.number, text, detail, scope.depth)

@@ -97,6 +97,8 @@ class Board:
     def hear(self, event: RLMEvent) -> None:
         """Take the event in."""
         self.calls.take(event)
+        # One budget is kept over all depths.
+        self.left = event.detail.get("left", self.left)
         if event.depth:
             return
         if event.type == "iteration_start":
@@ -158,10 +160,9 @@ class Board:
     def _begin(self, event: RLMEvent) -> None:
         if event.iteration == 1 and not event.detail["closing"]:
             # A view may be used for several runs.
-            vars(self).update({**vars(Board()), "lock": self.lock})
+            vars(self).update({**vars(Board()), "lock": self.lock, "left": self.left})
         self.iteration = event.iteration
         self.max_iterations = event.detail["max_iterations"]
-        self.left = dict(event.detail["left"])
         self.calls = Calls()
         closing = "the root model is asked to close" if event.detail["closing"] else ""
         self.doing = closing or "the root model thinks"

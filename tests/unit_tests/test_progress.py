@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from langchain_replm import RLM, RLMConfig
 from langchain_replm.events import RLMEvent
 from langchain_replm.progress import NO_RICH, PlainProgress, hearing, open_progress
 from langchain_replm.progress.board import Board
 from langchain_replm.progress.notebook import as_html
 from langchain_replm.progress.terminal import TerminalProgress
+from langchain_replm.testing import ScriptedChatModel
 
 USAGE = {"input_tokens": 1_200, "output_tokens": 30, "total_tokens": 1_230}
 
@@ -237,3 +239,22 @@ def test_view_and_listener_hear_the_same(capsys: pytest.CaptureFixture[str]) -> 
     told = capsys.readouterr()
     assert told.out == "", "the answer's place"
     assert "=== answered" in told.err
+
+
+def test_what_is_left_is_that_of_the_moment_also_in_child_runs() -> None:
+    root = ScriptedChatModel(
+        replies=["```repl\nrlm_query('deeper', 'text'); llm_query('a')\n```", "FINAL(ok)"]
+    )
+    child = ScriptedChatModel(replies=["```repl\nllm_query('b')\nFINAL('done')\n```"])
+    board, seen = Board(), []
+
+    def listen(item: RLMEvent) -> None:
+        board.hear(item)
+        seen.append((item.type, item.depth, board.left["sub_calls_left"]))
+
+    config = RLMConfig(max_sub_calls=9, max_recursion_depth=2)
+    sub = ScriptedChatModel(respond=lambda _: "fine")
+    rlm = RLM(root, sub_model=[child, sub], config=config)
+    rlm.generate("q", "context", on_event=listen)
+    ends = [(depth, left) for kind, depth, left in seen if kind == "sub_call_end"]
+    assert ends == [(1, 7), (0, 7), (0, 6)], "one budget over all depths, and none of it late"
