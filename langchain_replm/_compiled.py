@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, contextmanager
-from copy import copy
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
 from langchain_core.runnables.config import ensure_config
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-from langgraph.errors import EmptyInputError
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import Command
 from pydantic import TypeAdapter
 
 from langchain_replm._cache import SubCallCache
 from langchain_replm._context_chunks import checkpoint_contexts
-from langchain_replm._effects import Datum
+from langchain_replm._effects import SESSION_ROOM_CHARS, Datum
+from langchain_replm._entry import check_query, explained, fresh_state, going_on
 from langchain_replm._lanes import Lanes
 from langchain_replm._partial import pulled, tell_partial
 from langchain_replm._recorded import RunJournal
@@ -29,7 +26,6 @@ from langchain_replm._requests import setup_maker
 from langchain_replm._traces.telemetry import with_telemetry
 from langchain_replm.budget import Budget
 from langchain_replm.context_store import (
-    ContextHandle,
     MemoryContextStore,
     check_context,
     make_handle,
@@ -39,16 +35,14 @@ from langchain_replm.journal import CheckpointJournal
 from langchain_replm.sandbox._lifecycle import SessionKeeper
 from langchain_replm.scope import OPTIONS_KEY, SCOPE_KEY, RunOptions, RunScope, Settings
 from langchain_replm.state import RLMInput, RLMOutput, RLMState
-from langchain_replm.types import encodable
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import AsyncIterator, Iterator
 
     from langchain_core.runnables import RunnableConfig
-    from langgraph.types import Checkpointer, StateSnapshot
 
     from langchain_replm.context_store import ContextStore
+    from langchain_replm.sandbox._places import IdleSession, Places
 
 SUPERSTEPS_PER_ITERATION = 4
 MANY_SUPERSTEPS = 10_000
@@ -64,12 +58,12 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
 
     settings: ClassVar[Settings]
     supersteps: ClassVar[int]
-    places: ClassVar[threading.Semaphore | None]
-    """For the workers of all calls; None when there may be any number."""
+    places: ClassVar[Places]
+    """For the workers of all calls, and the sessions that wait for the next one."""
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Any:
         """As `CompiledStateGraph.stream`; every way to run it by waiting comes through here."""
-        with self._run(input, config) as (scope, state, run_config), _explained(input):
+        with self._run(input, config) as (scope, state, run_config), explained(input):
             inner: Any = super().stream(state, run_config, **options)
             if scope.parent is None and self._runs_in_threads(**options):
                 inner = pulled(inner, scope.lanes)
@@ -89,7 +83,7 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
         """As `CompiledStateGraph.astream`. Every way to run it by awaiting comes through here."""
         async with self._arun(input, config) as (state, run_config):
             inner: Any = super().astream(state, run_config, **options)
-            with _explained(input):
+            with explained(input):
                 try:
                     async for item in inner:
                         yield item
@@ -108,7 +102,7 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
         An iteration in `values["trajectory"]` replaces the one of its number.
         """
         if as_node is None and isinstance(values, dict):
-            values = _going_on(values, self.get_state(config))
+            values = going_on(values, self.get_state(config))
         return super().update_state(config, values, as_node, task_id)
 
     async def aupdate_state(
@@ -120,8 +114,12 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
     ) -> RunnableConfig:
         """`update_state`, awaitable."""
         if as_node is None and isinstance(values, dict):
-            values = _going_on(values, await self.aget_state(config))
+            values = going_on(values, await self.aget_state(config))
         return await super().aupdate_state(config, values, as_node, task_id)
+
+    def close(self) -> None:
+        """End the sessions that wait for the next question; see `RLMConfig.idle_seconds`."""
+        self.places.close()
 
     def get_input_jsonschema(self, config: RunnableConfig | None = None) -> dict[str, Any]:  # noqa: ARG002 - LangGraph's signature
         """What a caller passes: query and context, not the handle that the state holds."""
@@ -139,8 +137,10 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
     def _run(self, given: Any, config: RunnableConfig | None) -> Iterator[Any]:
         scope = self._open_scope(config)
         try:
-            state = self._enter(given, scope)
+            state = self._enter(given, scope, config)
             yield scope, state, self._run_config(config, scope)
+            if (left := self._left_session(scope, config)) is not None:
+                self.places.keep(*left)
         except BaseException as error:
             tell_partial(scope, error)
             raise
@@ -153,8 +153,11 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
         scope = self._open_scope(config)
         try:
             # Hashing a large context takes a while; it must not hold up the event loop.
-            state = await asyncio.wrap_future(scope.keeper.submit(self._enter, given, scope))
+            entering = scope.keeper.submit(self._enter, given, scope, config)
+            state = await asyncio.wrap_future(entering)
             yield state, self._run_config(config, scope)
+            if (left := self._left_session(scope, config)) is not None:
+                await asyncio.wrap_future(scope.keeper.submit(self.places.keep, *left))
         except BaseException as error:
             tell_partial(scope, error)
             raise
@@ -213,7 +216,32 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
             return given if isinstance(given, MemoryContextStore) else MemoryContextStore()
         return given or checkpoint_contexts(saver, thread_id)
 
-    def _enter(self, given: Any, scope: RunScope) -> Any:
+    def _thread_of(self, scope: RunScope, config: RunnableConfig | None) -> str | None:
+        """Under what the session of a call is kept when it is over; None where it ends with it.
+
+        A node of another graph has its state under the id of its task, which never comes again.
+        """
+        configurable = ensure_config(config).get("configurable", {})
+        thread_id = configurable.get("thread_id")
+        plain = not configurable.get("checkpoint_ns") and not scope.options.in_conversation
+        keeps = self.places.idle_seconds > 0 and scope.parent is None and plain
+        return str(thread_id) if keeps and thread_id is not None and scope.journal else None
+
+    def _take_session(self, scope: RunScope, config: RunnableConfig | None) -> None:
+        thread_id = self._thread_of(scope, config)
+        idle = None if thread_id is None else self.places.take_up(thread_id)
+        if idle is not None:
+            scope.keeper.take_up(idle)
+
+    def _left_session(
+        self, scope: RunScope, config: RunnableConfig | None
+    ) -> tuple[str, IdleSession] | None:
+        """What the call leaves to the next one on its thread, and to which."""
+        thread_id = self._thread_of(scope, config)
+        idle = None if thread_id is None else scope.keeper.leave()
+        return None if thread_id is None or idle is None else (thread_id, idle)
+
+    def _enter(self, given: Any, scope: RunScope, config: RunnableConfig | None) -> Any:
         """Check the input, put the context away, start the worker, and return the graph's input."""
         if self.settings.config.approve and scope.journal is None and scope.parent is None:
             msg = "approve needs a checkpointer: without one a run cannot wait for a person."
@@ -222,6 +250,7 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
             if scope.journal is None:
                 msg = "There is nothing to go on with: the run has no checkpointer."
                 raise ConfigurationError(msg)
+            self._take_session(scope, config)
             return given  # the state has everything
         query = check_query(given.get("query"))
         if "context" not in given:
@@ -232,15 +261,17 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
         if "uri" not in handle:
             scope.contexts.put(handle, context)
         scope.handle, scope.given = handle, context
+        self._take_session(scope, config)
         if not scope.is_direct(handle) and self.settings.make_candidate is None:
             history = None if scope.journal is None or scope.depth else ()
-            scope.keeper.opening(setup_maker(scope, Datum(handle, history, handle["chars"])))
+            room = handle["chars"] if history is None else max(handle["chars"], SESSION_ROOM_CHARS)
+            scope.keeper.opening(setup_maker(scope, Datum(handle, history, room)))
         claims = self.settings.sandbox.guarantees()
         missing = [name for name, means in claims.items() if means is None]
         scope.run_id = run_id = (scope.parent and scope.parent.run_id) or str(uuid4())
         if scope.journal is not None and scope.parent is None:
             scope.journal.begin(run_id)
-        fresh = _fresh_state(query, handle)
+        fresh = fresh_state(query, handle)
         if scope.options.past:
             fresh["trajectory"] = [None, *scope.options.past]
         return fresh | {"run_id": run_id, "sandbox_missing": missing}
@@ -257,71 +288,3 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
         configurable = {**given.get("configurable", {}), SCOPE_KEY: scope}
         limit = max(given.get("recursion_limit") or 0, self.supersteps)
         return {**given, "configurable": configurable, "recursion_limit": limit}
-
-
-def distrustful(checkpointer: Checkpointer) -> Checkpointer:
-    """The checkpointer, with a serializer that rebuilds safe types only.
-
-    As it comes, LangGraph's rebuilds objects of any class that can be imported, so whoever can
-    write to the database could call what they like. Our state is JSON data and needs none.
-    """
-    if not isinstance(checkpointer, BaseCheckpointSaver):
-        return checkpointer
-    if type(checkpointer.serde) is not JsonPlusSerializer:
-        return checkpointer  # somebody has chosen it
-    twin = copy(checkpointer)  # it shares connections and locks; the caller's own stays as it is
-    twin.serde = JsonPlusSerializer(allowed_msgpack_modules=None)
-    return twin
-
-
-def _going_on(values: dict[str, Any], snapshot: StateSnapshot) -> Any:
-    """An edit that leaves the run where it stands.
-
-    LangGraph asks the edges of the last node where to go after an edit; our nodes say it by
-    `Command`, so that an edit would end the run.
-    """
-    waiting = [name for name in snapshot.next if not name.startswith("__")]
-    return Command(update=values, goto=waiting) if waiting else values
-
-
-@contextmanager
-def _explained(given: object) -> Iterator[None]:
-    try:
-        yield
-    except EmptyInputError as error:
-        if given is not None and not isinstance(given, Command):
-            raise
-        msg = (
-            "There is no run to go on with on this thread. Check the thread_id and the "
-            'checkpointer, or pass {"query": ..., "context": ...}.'
-        )
-        raise ConfigurationError(msg) from error
-
-
-def check_query(query: object) -> str:
-    """The query, or `ConfigurationError` if there is nothing asked."""
-    if not isinstance(query, str):
-        msg = f"query is a {type(query).__name__}. Pass a str."
-        raise ConfigurationError(msg)
-    if not query.strip():
-        msg = "query is empty. Say what to find out about the context."
-        raise ConfigurationError(msg)
-    return encodable(query)
-
-
-def _fresh_state(query: str, handle: ContextHandle) -> dict[str, Any]:
-    """The input of a new run; it also clears what an earlier run left on the same thread."""
-    return {
-        "query": query,
-        "context_handle": handle,
-        "asked": {"query": query, "context": handle},
-        "trajectory": None,
-        "turn": None,
-        "variables": {},
-        "limit": None,
-        "answer": None,
-        "stop_reason": None,
-        "structured_response": None,
-        "rejected": None,
-        "granted": {},
-    }

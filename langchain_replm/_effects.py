@@ -116,6 +116,11 @@ class ReadContext:
     context: ContextHandle
 
 
+SESSION_ROOM_CHARS = 1_000_000
+"""A session has room for a context of this length, whatever its first one is: queries of a thread
+come with contexts that are a little longer or shorter."""
+
+
 @dataclass(frozen=True, slots=True)
 class Datum:
     """What a REPL is about at one time: a context, and the questions before it."""

@@ -129,6 +129,11 @@ class RLMConfig(BaseModel):
     """Most workers that one RLM holds at once; a run that finds no place waits for one. Children
     are not counted: they run inside of a run that has a place."""
 
+    idle_seconds: float | None = Field(default=None, ge=0)
+    """Seconds that the session of a thread stays open after a call, for the next query; needs a
+    checkpointer. None or 0: it ends with the call and is rebuilt when it is needed. At most
+    `max_workers` sessions are kept (32 if that is None); the longest idle goes first."""
+
     sandbox_mode: SandboxMode = "restricted"
     """Where cells run: `"restricted"` and `"subprocess"` in a jailed child process, `"docker"` in a
     container, `"monty"` in Monty's interpreter, `"none"` in your process. `RLM(sandbox=...)` takes

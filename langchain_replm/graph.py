@@ -8,7 +8,6 @@ START → root_generate → parse → sandbox_exec → truncate → (root_genera
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from functools import cache as once
 from typing import TYPE_CHECKING, Any
@@ -16,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from langgraph.graph import END, START, StateGraph
 
 from langchain_replm._cache import check_cache
-from langchain_replm._compiled import RLMGraph, distrustful
+from langchain_replm._compiled import RLMGraph
 from langchain_replm._context_chunks import as_context_store
 from langchain_replm._drivers import Node
+from langchain_replm._entry import distrustful
 from langchain_replm._models import resolve_by_depth, resolve_chat_model, resolve_named
 from langchain_replm._nodes.candidates import candidates
 from langchain_replm._nodes.parse import parse, wants_sandbox
@@ -34,6 +34,7 @@ from langchain_replm._typed import AnswerFormat
 from langchain_replm.config import RLMConfig
 from langchain_replm.journal import as_journal
 from langchain_replm.sandbox._modes import sandbox_for
+from langchain_replm.sandbox._places import Places
 from langchain_replm.scope import Settings
 from langchain_replm.state import RLMOutput, RLMState, read_turn
 from langchain_replm.trajectory_file import as_recorder
@@ -200,9 +201,8 @@ class RLMStateGraph(StateGraph[RLMState, None, RLMState, RLMOutput]):
         if config.approve:  # a person may grant more, and each question is a superstep
             supersteps = max(supersteps, MANY_SUPERSTEPS)
         # Class attributes, because LangGraph copies a graph by calling its class with its __dict__.
-        most = config.max_workers
-        attributes = {"settings": self.settings, "supersteps": supersteps}
-        attributes["places"] = threading.BoundedSemaphore(most) if most else None
+        places = Places(config.max_workers, config.idle_seconds or 0.0)
+        attributes = {"settings": self.settings, "supersteps": supersteps, "places": places}
         graph_class: type[RLMGraph] = type("RLMGraph", (RLMGraph,), attributes)
         return graph_class(**compiled.__dict__)
 

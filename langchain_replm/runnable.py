@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig, RunnableSerializable
@@ -292,6 +294,44 @@ class RLM(RLMParameters, RunnableSerializable[RLMInput, RLMResponse]):
                 for chunk in last.chunks(mode, data):
                     yield chunk
         yield self._last_chunk(last)
+
+    def close(self) -> None:
+        r"""End the sessions that wait for a next query; calls that run are not touched.
+
+        Only `config.idle_seconds` keeps sessions open. The RLM can be used again afterwards. It is
+        a context manager too, for `with` and `async with`.
+
+        Example:
+            ```python
+            from langchain_replm import RLM, RLMConfig
+            from langchain_replm.testing import ScriptedChatModel
+            from langgraph.checkpoint.memory import InMemorySaver
+
+            root = ScriptedChatModel(replies=["```repl\nn = 7\nFINAL(n)\n```"])
+            saver, config = InMemorySaver(), RLMConfig(idle_seconds=300)
+            with RLM(root, config=config, checkpointer=saver) as rlm:
+                rlm.generate("q", "text", config={"configurable": {"thread_id": "t"}})
+            ```
+        """
+        if self._graph is not None:
+            self._graph.close()
+
+    async def aclose(self) -> None:
+        """`close`, awaitable."""
+        with ThreadPoolExecutor(1, thread_name_prefix="rlm-session-close") as pool:
+            await asyncio.wrap_future(pool.submit(self.close))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
     def _finish(self, state: dict[str, Any]) -> RLMResponse:
         response = make_response(state, self.graph.settings.response_format)

@@ -89,6 +89,8 @@ class CellService:
         self._out_of_time = False
         self.lost: str | None = None
         """Why the session is gone, if the cell took it along."""
+        self.has_strayed = False
+        """Its threads were waiting for calls when it ended: a replay would answer them."""
 
     def run(self, code: str, data: bytes) -> Step:
         """Serve the cell until it ends, is stopped, or takes its worker along."""
@@ -105,6 +107,7 @@ class CellService:
         if self._eof and self.lost is None:
             self.lost = "its worker died"
         self._ended = True
+        self.has_strayed = self._desk.waiting
         yield from self._settle_rest()
         return self._cell(code, finished)
 

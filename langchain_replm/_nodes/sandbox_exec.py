@@ -6,10 +6,12 @@ again with the recorded results of their calls; no model is called for that.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from langchain_replm._approval import ask
 from langchain_replm._effects import (
+    SESSION_ROOM_CHARS,
     Datum,
     Emit,
     Exchange,
@@ -107,7 +109,7 @@ def datum_of(state: RLMState, scope: RunScope) -> Datum:
         return Datum(state["context_handle"])
     runs = read_session(state)
     handles: list[Any] = [*(run.context_handle for run in runs), state["context_handle"]]
-    room = max(handle["chars"] for handle in handles)
+    room = max(SESSION_ROOM_CHARS, *(handle["chars"] for handle in handles))
     return Datum(state["context_handle"], tuple(run.said() for run in runs), room)
 
 
@@ -120,6 +122,17 @@ def rebuilding(state: RLMState, scope: RunScope) -> list[tuple[Datum, Cell]]:
         then = Datum(handle, (now.history or ())[:number], now.room_chars)
         cells += [(then, cell) for step in run.trajectory for cell in step.cells]
     return cells + [(now, cell) for step in read_trajectory(state) for cell in step.cells]
+
+
+def _hold(opened: LiveSession, datum: Datum, cell: Cell) -> None:
+    """Note that a session has run a cell."""
+    opened.done.append(_name(datum, cell))
+    opened.digest = _digest(opened.digest, datum, cell)
+
+
+def _digest(before: str, datum: Datum, cell: Cell) -> str:
+    """Of one more cell: its code, what its calls were given, what came of it, and when."""
+    return journal_key(before, datum.name, cell.model_dump(mode="json"))
 
 
 def _name(datum: Datum, cell: Cell) -> str:
@@ -152,6 +165,9 @@ class _Runner:
     def open(self) -> Step:
         """Take the session of the run, and bring it to where the record stands."""
         self._opened = yield OpenSession(self._datum)
+        if self._opened.is_left:
+            yield from self._take_up()
+            return
         self._opened.datum = self._opened.datum or self._datum.name
         wanted = [_name(datum, cell) for datum, cell in self._finished]
         done, room = self._opened.done, self._opened.room_chars
@@ -160,6 +176,18 @@ class _Runner:
             yield from self._restart()
         else:
             yield from self._replay()
+
+    def _take_up(self) -> Step:
+        """Go on in a session that an earlier call has left, if the record is that of it."""
+        opened, wanted = self._opened, ""
+        opened.is_left = False
+        for datum, cell in self._finished:
+            wanted = _digest(wanted, datum, cell)
+        if opened.digest == wanted and opened.room_chars >= self._datum.room_chars:
+            with suppress(SandboxError):  # it has ended meanwhile
+                yield from self._be_about(self._datum)
+                return
+        yield from self._restart()
 
     def _restart(self) -> Step:
         self._opened = yield Restart(self._datum)
@@ -221,7 +249,9 @@ class _Runner:
         yield self._emit("cell_end", cell.error or cell.output_head, detail | cell_detail(cell))
         self.cells.append(cell)
         if cell.status in {"ok", "error"}:
-            self._opened.done.append(_name(self._datum, cell))
+            _hold(self._opened, self._datum, cell)
+        if service.has_strayed or cell.status not in {"ok", "error"}:
+            self._opened.is_exact = False
         if service.lost is not None and cell.answer is None:
             self.restarted = service.lost
             yield from self._restart()
@@ -234,7 +264,7 @@ class _Runner:
         session, finished = self._opened.session, self._finished
         for position, (datum, cell) in enumerate(finished[len(self._opened.done) :], start=1):
             yield from self._be_about(datum)
-            self._opened.done.append(_name(datum, cell))
+            _hold(self._opened, datum, cell)
             data = [session.execute(f"replay.{position}", cell.code)]
             replay = Replay(cell.host_calls)
             left, ended = self._scope.settings.config.sandbox_timeout, False

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from langchain_replm.errors import SandboxError
-from langchain_replm.sandbox._wire import Ready, Session
+from langchain_replm.sandbox._places import IdleSession
+from langchain_replm.sandbox._wire import Ready, Session, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from langchain_replm.sandbox._places import Places
     from langchain_replm.sandbox._wire import Setup, WireLimits
     from langchain_replm.sandbox.base import Exchanged, Sandbox, Transport
 
@@ -47,12 +49,18 @@ class LiveSession:
     """The longest context for which it has room."""
     done: list[str] = field(default_factory=list)
     """Names of the cells that it has run, in order."""
+    digest: str = ""
+    """Of the records of these cells: equal for the REPL that they describe, and for no other."""
+    is_exact: bool = True
+    """Nothing happened in it that would not happen when it is rebuilt from its record."""
+    is_left: bool = False
+    """An earlier call has left it; nobody has looked yet whether it is what this call needs."""
 
 
 class SessionKeeper:
     """Owns the one worker that a run has at a time."""
 
-    def __init__(self, sandbox: Sandbox, places: threading.Semaphore | None = None) -> None:
+    def __init__(self, sandbox: Sandbox, places: Places | None = None) -> None:
         self._sandbox = sandbox
         self._places = places
         self._has_place = False
@@ -62,6 +70,24 @@ class SessionKeeper:
         self._transport: Transport | None = None
         self._opened: LiveSession | None = None
         self._closed = False
+
+    def take_up(self, idle: IdleSession) -> None:
+        """Begin with a session that an earlier call has left, and with its place."""
+        self._transport, self._opened = idle.transport, idle.opened
+        self._opened.is_left = self._has_place = True
+
+    def leave(self) -> IdleSession | None:
+        """Give away the session, if it stands still and is what its record says; call it last."""
+        with self._lock:
+            opened, transport = self._opened, self._transport
+            is_starting = self._current is not None and not self._current.done()
+            if opened is None or transport is None or self._closed or is_starting:
+                return None
+            if opened.session.state is not State.IDLE or not opened.is_exact:
+                return None
+            self._transport = self._opened = None
+            self._has_place = False
+        return IdleSession(transport, opened)
 
     def submit(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run something in the session's own thread."""
@@ -128,6 +154,10 @@ class SessionKeeper:
         return self._transport
 
     def _start(self, make_setup: MakeSetup) -> LiveSession:
+        if self._opened is not None and self._opened.is_left:
+            if self._stands():
+                return self._opened
+            self._end_transport()
         self._take_place()
         transport = self._sandbox.open()
         with self._lock:
@@ -142,6 +172,12 @@ class SessionKeeper:
         _greet(transport, session.start, setup, session)
         self._opened = LiveSession(session, room_chars=setup.room_bytes)
         return self._opened
+
+    def _stands(self) -> bool:
+        """Whether the session that was left is still there, and silent."""
+        assert self._opened is not None  # noqa: S101 - for the type checker; it was taken up
+        got = self._live().exchange((), 0)
+        return not got.data and not got.eof
 
     def _restart(self, make_setup: MakeSetup) -> LiveSession:
         self._end_transport()
@@ -160,16 +196,17 @@ class SessionKeeper:
             if self._closed:
                 msg = "the run ended before there was a place for its worker"
                 raise SandboxError(msg)
-            self._has_place = self._places.acquire(timeout=PLACE_SECONDS)
+            self._has_place = self._places.take(PLACE_SECONDS)
 
     def _end_transport(self) -> None:
         with self._lock:
             transport, self._transport = self._transport, None
             had_place, self._has_place = self._has_place, False
+            self._opened = None
         if transport is not None:
             transport.close()
         if had_place and self._places is not None:
-            self._places.release()
+            self._places.give_back()
 
 
 def _greet(

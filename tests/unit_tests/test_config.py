@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import ast
+import re
+from pathlib import Path
+
 import pytest
 
 from langchain_replm import ConfigurationError, RLMConfig
@@ -28,6 +32,17 @@ REPLM_NAMES = [
 
 def test_every_parameter_of_replm_is_here() -> None:
     assert set(REPLM_NAMES) <= set(RLMConfig.model_fields)
+
+
+def test_the_readme_has_every_parameter_with_its_default() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    table = readme.split("| `RLMConfig` |")[1].split("\n\n")[0]
+    told = {}
+    for names, default in re.findall(r"^\| (`[^|]+`) \| ([^|]+) \|", table, re.MULTILINE):
+        number = re.sub(r"(?<=\d),(?=\d)", "", default)
+        told |= dict.fromkeys(re.findall(r"`(\w+)`", names), ast.literal_eval(number.strip("` ")))
+    fields = RLMConfig.model_fields.items()
+    assert told == {name: field.get_default(call_default_factory=True) for name, field in fields}
 
 
 def test_defaults_are_those_of_replm_except_where_the_readme_says_so() -> None:

@@ -34,7 +34,6 @@ LONG_MODULES = {
     "_models.py": 400,  # model names and raw OpenAI clients
     "_nodes/_service.py": 350,  # serve and stop share one cell's state
     "_subcalls.py": 500,  # desk, cache and replay share keys and records
-    "_compiled.py": 350,
     "prompts.py": 550,  # every sentence that a model reads
     "runnable.py": 400,
     "state.py": 350,  # every channel

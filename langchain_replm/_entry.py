@@ -1,0 +1,90 @@
+"""What a call of the graph begins with, and what LangGraph does not say about it by itself."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from copy import copy
+from typing import TYPE_CHECKING, Any
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.errors import EmptyInputError
+from langgraph.types import Command
+
+from langchain_replm.errors import ConfigurationError
+from langchain_replm.types import encodable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from langgraph.types import Checkpointer, StateSnapshot
+
+    from langchain_replm.context_store import ContextHandle
+
+
+def distrustful(checkpointer: Checkpointer) -> Checkpointer:
+    """The checkpointer, with a serializer that rebuilds safe types only.
+
+    As it comes, LangGraph's rebuilds objects of any class that can be imported, so whoever can
+    write to the database could call what they like. Our state is JSON data and needs none.
+    """
+    if not isinstance(checkpointer, BaseCheckpointSaver):
+        return checkpointer
+    if type(checkpointer.serde) is not JsonPlusSerializer:
+        return checkpointer  # somebody has chosen it
+    twin = copy(checkpointer)  # it shares connections and locks; the caller's own stays as it is
+    twin.serde = JsonPlusSerializer(allowed_msgpack_modules=None)
+    return twin
+
+
+def going_on(values: dict[str, Any], snapshot: StateSnapshot) -> Any:
+    """An edit that leaves the run where it stands.
+
+    LangGraph asks the edges of the last node where to go after an edit; our nodes say it by
+    `Command`, so that an edit would end the run.
+    """
+    waiting = [name for name in snapshot.next if not name.startswith("__")]
+    return Command(update=values, goto=waiting) if waiting else values
+
+
+@contextmanager
+def explained(given: object) -> Iterator[None]:
+    try:
+        yield
+    except EmptyInputError as error:
+        if given is not None and not isinstance(given, Command):
+            raise
+        msg = (
+            "There is no run to go on with on this thread. Check the thread_id and the "
+            'checkpointer, or pass {"query": ..., "context": ...}.'
+        )
+        raise ConfigurationError(msg) from error
+
+
+def check_query(query: object) -> str:
+    """The query, or `ConfigurationError` if there is nothing asked."""
+    if not isinstance(query, str):
+        msg = f"query is a {type(query).__name__}. Pass a str."
+        raise ConfigurationError(msg)
+    if not query.strip():
+        msg = "query is empty. Say what to find out about the context."
+        raise ConfigurationError(msg)
+    return encodable(query)
+
+
+def fresh_state(query: str, handle: ContextHandle) -> dict[str, Any]:
+    """The input of a new run; it also clears what an earlier run left on the same thread."""
+    return {
+        "query": query,
+        "context_handle": handle,
+        "asked": {"query": query, "context": handle},
+        "trajectory": None,
+        "turn": None,
+        "variables": {},
+        "limit": None,
+        "answer": None,
+        "stop_reason": None,
+        "structured_response": None,
+        "rejected": None,
+        "granted": {},
+    }
