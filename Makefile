@@ -11,7 +11,7 @@ ARGS ?=
 # Processes that share the tests; one file stays in one process. JOBS=0 for a debugger.
 JOBS ?= auto
 
-.PHONY: help demo demo-local test attacks lint type format unit_tests bench clean
+.PHONY: help demo demo-local test attacks lint type format unit_tests bench docs clean
 
 help: ## show the commands
 	@grep -E '^[a-z_-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -59,8 +59,11 @@ format: $(VENV)/.group-dev ## rewrite the code in the house style
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format --quiet .
 
+docs: $(VENV)/.group-docs ## build the site into site/, strictly; ARGS=serve shows it while you write
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs $(or $(ARGS),build) --strict
+
 bench: $(VENV)/.group-dev ## measure; prints ratios from one run
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove what the commands above have made
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -26,8 +26,12 @@ ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 PAGES = [
     ROOT / "README.md",
-    *sorted((ROOT / "cookbook").glob("*.md")),
     *sorted((ROOT / "docs" / "guides").glob("*.md")),
+    *(
+        page
+        for page in sorted([*(ROOT / "cookbook").glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+        if page.parent.name != "guides" and BLOCK.search(page.read_text())
+    ),
 ]
 ALLOW_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
