@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
-from langchain_core.runnables.config import ensure_config
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 from pydantic import TypeAdapter
@@ -20,6 +19,7 @@ from langchain_replm._context_chunks import checkpoint_contexts
 from langchain_replm._effects import SESSION_ROOM_CHARS, Datum
 from langchain_replm._entry import check_query, explained, fresh_state, going_on
 from langchain_replm._lanes import Lanes
+from langchain_replm._nested import configurable_of, told_apart
 from langchain_replm._partial import pulled, tell_partial
 from langchain_replm._recorded import RunJournal
 from langchain_replm._requests import setup_maker
@@ -37,7 +37,7 @@ from langchain_replm.scope import OPTIONS_KEY, SCOPE_KEY, RunOptions, RunScope, 
 from langchain_replm.state import RLMInput, RLMOutput, RLMState
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from langchain_core.runnables import RunnableConfig
 
@@ -137,38 +137,39 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
     def _run(self, given: Any, config: RunnableConfig | None) -> Iterator[Any]:
         scope = self._open_scope(config)
         try:
-            state = self._enter(given, scope, config)
+            state = self._enter(given, scope)
             yield scope, state, self._run_config(config, scope)
-            if (left := self._left_session(scope, config)) is not None:
+            if (left := self._left_session(scope)) is not None:
                 self.places.keep(*left)
         except BaseException as error:
             tell_partial(scope, error)
             raise
         finally:
             scope.keeper.close()
-            self._leave(scope, config)
+            self._leave(scope)
 
     @asynccontextmanager
     async def _arun(self, given: Any, config: RunnableConfig | None) -> AsyncIterator[Any]:
         scope = self._open_scope(config)
         try:
             # Hashing a large context takes a while; it must not hold up the event loop.
-            entering = scope.keeper.submit(self._enter, given, scope, config)
+            entering = scope.keeper.submit(self._enter, given, scope)
             state = await asyncio.wrap_future(entering)
             yield state, self._run_config(config, scope)
-            if (left := self._left_session(scope, config)) is not None:
+            if (left := self._left_session(scope)) is not None:
                 await asyncio.wrap_future(scope.keeper.submit(self.places.keep, *left))
         except BaseException as error:
             tell_partial(scope, error)
             raise
         finally:
             await asyncio.wrap_future(scope.keeper.begin_close())
-            self._leave(scope, config)
+            self._leave(scope)
 
     def _open_scope(self, config: RunnableConfig | None) -> RunScope:
         options = (config or {}).get("configurable", {}).get(OPTIONS_KEY) or RunOptions()
         parent = options.parent
-        saver, thread_id = self._saver(config)
+        configurable = configurable_of(config)
+        saver, thread_id = self._saver(configurable)
         limits = self.settings.config
         budget = parent.budget if parent else Budget(limits)
         lanes = parent.lanes if parent else Lanes(limits.max_concurrency)
@@ -178,6 +179,7 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
         scope = RunScope(
             settings=self.settings,
             options=options,
+            configurable=configurable,
             budget=budget,
             cache=parent.cache if parent else SubCallCache(),
             lanes=lanes,
@@ -193,9 +195,10 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
             parent.children[options.request] = scope
         return scope
 
-    def _saver(self, config: RunnableConfig | None) -> tuple[BaseCheckpointSaver[Any] | None, str]:
+    def _saver(
+        self, configurable: Mapping[str, Any]
+    ) -> tuple[BaseCheckpointSaver[Any] | None, str]:
         """The checkpointer of a call, its own or that of a parent graph, and the thread."""
-        configurable = ensure_config(config).get("configurable", {})
         saver = configurable.get("__pregel_checkpointer") or self.checkpointer
         if self.checkpointer is False or not isinstance(saver, BaseCheckpointSaver):
             return None, ""
@@ -216,32 +219,30 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
             return given if isinstance(given, MemoryContextStore) else MemoryContextStore()
         return given or checkpoint_contexts(saver, thread_id)
 
-    def _thread_of(self, scope: RunScope, config: RunnableConfig | None) -> str | None:
+    def _thread_of(self, scope: RunScope) -> str | None:
         """Under what the session of a call is kept when it is over; None where it ends with it.
 
         A node of another graph has its state under the id of its task, which never comes again.
         """
-        configurable = ensure_config(config).get("configurable", {})
-        thread_id = configurable.get("thread_id")
-        plain = not configurable.get("checkpoint_ns") and not scope.options.in_conversation
+        thread_id = scope.configurable.get("thread_id")
+        is_node = scope.configurable.get("checkpoint_ns")
+        plain = not is_node and not scope.options.in_conversation
         keeps = self.places.idle_seconds > 0 and scope.parent is None and plain
         return str(thread_id) if keeps and thread_id is not None and scope.journal else None
 
-    def _take_session(self, scope: RunScope, config: RunnableConfig | None) -> None:
-        thread_id = self._thread_of(scope, config)
+    def _take_session(self, scope: RunScope) -> None:
+        thread_id = self._thread_of(scope)
         idle = None if thread_id is None else self.places.take_up(thread_id)
         if idle is not None:
             scope.keeper.take_up(idle)
 
-    def _left_session(
-        self, scope: RunScope, config: RunnableConfig | None
-    ) -> tuple[str, IdleSession] | None:
+    def _left_session(self, scope: RunScope) -> tuple[str, IdleSession] | None:
         """What the call leaves to the next one on its thread, and to which."""
-        thread_id = self._thread_of(scope, config)
+        thread_id = self._thread_of(scope)
         idle = None if thread_id is None else scope.keeper.leave()
         return None if thread_id is None or idle is None else (thread_id, idle)
 
-    def _enter(self, given: Any, scope: RunScope, config: RunnableConfig | None) -> Any:
+    def _enter(self, given: Any, scope: RunScope) -> Any:
         """Check the input, put the context away, start the worker, and return the graph's input."""
         if self.settings.config.approve and scope.journal is None and scope.parent is None:
             msg = "approve needs a checkpointer: without one a run cannot wait for a person."
@@ -250,7 +251,7 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
             if scope.journal is None:
                 msg = "There is nothing to go on with: the run has no checkpointer."
                 raise ConfigurationError(msg)
-            self._take_session(scope, config)
+            self._take_session(scope)
             return given  # the state has everything
         query = check_query(given.get("query"))
         if "context" not in given:
@@ -261,7 +262,7 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
         if "uri" not in handle:
             scope.contexts.put(handle, context)
         scope.handle, scope.given = handle, context
-        self._take_session(scope, config)
+        self._take_session(scope)
         if not scope.is_direct(handle) and self.settings.make_candidate is None:
             history = None if scope.journal is None or scope.depth else ()
             room = handle["chars"] if history is None else max(handle["chars"], SESSION_ROOM_CHARS)
@@ -272,19 +273,26 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
         if scope.journal is not None and scope.parent is None:
             scope.journal.begin(run_id)
         fresh = fresh_state(query, handle)
+        saver, _ = self._saver(scope.configurable)
+        if saver is not None and scope.parent is None:
+            apart = told_apart(scope.configurable, saver, fresh["input_key"])
+            scope.configurable = apart or scope.configurable
         if scope.options.past:
             fresh["trajectory"] = [None, *scope.options.past]
         return fresh | {"run_id": run_id, "sandbox_missing": missing}
 
-    def _leave(self, scope: RunScope, config: RunnableConfig | None) -> None:
+    def _leave(self, scope: RunScope) -> None:
         scope.forget()
         if scope.parent is None:
             scope.lanes.close()
-        if scope.handle is not None and self._saver(config)[0] is None:
+        if scope.handle is not None and self._saver(scope.configurable)[0] is None:
             scope.contexts.release(scope.handle)
 
     def _run_config(self, config: RunnableConfig | None, scope: RunScope) -> RunnableConfig:
         given = with_telemetry(config)
-        configurable = {**given.get("configurable", {}), SCOPE_KEY: scope}
+        own = given.get("configurable", {})
+        if scope.parent is None and scope.configurable.get("checkpoint_ns"):
+            own = dict(scope.configurable)  # it may have been told apart
+        configurable = {**own, SCOPE_KEY: scope}
         limit = max(given.get("recursion_limit") or 0, self.supersteps)
         return {**given, "configurable": configurable, "recursion_limit": limit}

@@ -11,6 +11,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.errors import EmptyInputError
 from langgraph.types import Command
 
+from langchain_replm._nested import input_key
 from langchain_replm.errors import ConfigurationError
 from langchain_replm.types import encodable
 
@@ -78,6 +79,7 @@ def fresh_state(query: str, handle: ContextHandle) -> dict[str, Any]:
         "query": query,
         "context_handle": handle,
         "asked": {"query": query, "context": handle},
+        "input_key": input_key(query, handle),
         "trajectory": None,
         "turn": None,
         "variables": {},

@@ -126,6 +126,8 @@ class RunScope:
     cache: SubCallCache
     keeper: SessionKeeper
     lanes: Lanes
+    configurable: Mapping[str, Any] = field(default_factory=dict)
+    """The configurable values of the call and of what is around it."""
     depth: int = 0
     """How many runs this one is inside of; events and traces show it."""
     level: int = 0

@@ -114,6 +114,8 @@ class RLMState(TypedDict, total=False):
     context_handle: ContextHandle
     asked: dict[str, Any]
     """Query and handle again, under a name that goes out: a parent graph may use the others."""
+    input_key: str
+    """Of what the run was asked; an edit of the query leaves it as it is."""
     trajectory: Annotated[list[dict[str, Any]], DeltaChannel(record_steps)]
     """Finished iterations, as JSON data of `Iteration`."""
     session: Annotated[list[dict[str, Any]], DeltaChannel(add_runs)]
