@@ -64,6 +64,9 @@ COLOURED = {
     "_traces/calls.py",  # LangChain has two classes of callback manager
     "_traces/iterations.py",
     "_models.py",
+    "evals/runners/_agent.py",  # LangChain's middleware has a method for each
+    "evals/runners/_base.py",
+    "evals/runners/_steps.py",
     "graph.py",
     "runnable.py",
     "sandbox/_worker_repl.py",  # cells may use top-level `await`; it runs in the worker's own loop
