@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "s-niah": ("s_niah", "SNiah"),
+    "oolong": ("oolong", "Oolong"),
+    "oolong-pairs": ("oolong_pairs", "OolongPairs"),
 }
 
 TASKS: tuple[str, ...] = tuple(_HOMES)

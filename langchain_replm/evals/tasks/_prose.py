@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from langchain_replm.evals.tasks._words import phrases, words
+from langchain_replm.evals.tasks._grammar import Grammar, phrases, words
 
 if TYPE_CHECKING:
     import random
@@ -84,19 +84,7 @@ _PLACES = words(
     "above across against along around behind below beside beyond inside near outside past"
 )
 
-_WORDS: dict[str, Sequence[str]] = {
-    "adj": ADJECTIVES,
-    "noun": NOUNS,
-    "person": _PEOPLE,
-    "act": _ACTS,
-    "time": _TIMES,
-    "why": _WHYS,
-    "say": _SAYS,
-    "state": _STATES,
-    "place": _PLACES,
-}
-
-_SHAPES = """
+_SHAPES = phrases("""
 The [adj] [person] [act] the [noun] [place] the [adj] [noun] [time].
 The [person] [act] one [adj] [noun] [time], [why].
 [Time] the [person] [act] the [adj] [noun], [why].
@@ -111,31 +99,21 @@ The [person] who [act] the [adj] [noun] also [act] the [noun] [place] the [noun]
 What the [person] [act] [time] was neither the [adj] [noun] nor the [noun].
 The [noun] [place] the [adj] [noun] [state] the [noun] that the [person] [act].
 There was only one [adj] [noun] [place] the [noun], and [time] the [person] [act] it.
-"""
-
-
-def _compiled(shape: str) -> list[Sequence[str]]:
-    """A shape as slots: the choices for each, a single one where the text is fixed."""
-    slots: list[Sequence[str]] = []
-    for piece in shape.split("["):
-        word, bracket, rest = piece.partition("]")
-        if bracket:
-            choices = _WORDS[word.lower()]
-            slots.append([c[0].upper() + c[1:] for c in choices] if word[0].isupper() else choices)
-        slots.append([rest if bracket else word])
-    return slots
-
-
-_COMPILED = [_compiled(shape) for shape in _SHAPES.strip().splitlines()]
-
-
-def sentence(rng: random.Random) -> str:
-    """One sentence; there are more than 10^11 of them."""
-    slots = _COMPILED[int(rng.random() * len(_COMPILED))]
-    return "".join(
-        choices[0] if len(choices) == 1 else choices[int(rng.random() * len(choices))]
-        for choices in slots
-    )
+""")
+_GRAMMAR = Grammar(
+    _SHAPES,
+    {
+        "adj": ADJECTIVES,
+        "noun": NOUNS,
+        "person": _PEOPLE,
+        "act": _ACTS,
+        "time": _TIMES,
+        "why": _WHYS,
+        "say": _SAYS,
+        "state": _STATES,
+        "place": _PLACES,
+    },
+)
 
 
 def sentences(rng: random.Random, chars: int) -> list[str]:
@@ -146,7 +124,7 @@ def sentences(rng: random.Random, chars: int) -> list[str]:
     found: list[str] = []
     left = chars
     while left > 0:
-        text = sentence(rng)
+        text = _GRAMMAR.say(rng)
         if len(text) > left:
             text = text[:left].rpartition(" ")[0].rstrip(",")
             if not text:

@@ -17,6 +17,8 @@ from langchain_replm.evals.types import Example, Task
 
 GENERATED = {
     "s-niah": "1a68822e",
+    "oolong": "6470a0f6",
+    "oolong-pairs": "68b83577",
 }
 """Names, with the hash of an example: a change of what is asked must be seen, and be meant."""
 
