@@ -13,7 +13,9 @@ from langchain_core.outputs import ChatGeneration
 from langchain_replm.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from langchain_replm.types import SubCall
+    from collections.abc import Iterable
+
+    from langchain_replm.types import Iteration, SubCall
 
 CACHE_ENTRIES = 10_000
 
@@ -40,6 +42,15 @@ class SubCallCache:
             self._replies.move_to_end(key)
             if len(self._replies) > self._max_entries:
                 self._replies.popitem(last=False)
+
+    def refill(self, steps: Iterable[Iteration]) -> None:
+        """Keep the replies of a run that goes on."""
+        for step in steps:
+            for call in (call for cell in step.cells for call in cell.host_calls):
+                for item in call.items:
+                    self.refill(item.child)
+                    if item.cache_key is not None and item.status == "ok":
+                        self.put(item.cache_key, item)
 
 
 def check_cache(cache: object) -> None:

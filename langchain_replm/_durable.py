@@ -30,7 +30,7 @@ def asked(request: CallRequest, scope: RunScope) -> tuple[object, ...]:
     kwargs = sub_kwargs(settings.config)
     described = {**model._get_ls_params(**kwargs), **kwargs}  # noqa: SLF001 - as tracers do
     kind = "rlm_query" if runs_child(request, scope) else "llm_query"
-    return (kind, type(model).__name__, described, request.prompt, request.context)
+    return (kind, type(model).__name__, described, request.prompt, request.context, request.schema)
 
 
 def recorded_call(scope: RunScope, request: CallRequest) -> CallOutcome | None:

@@ -87,6 +87,10 @@ class RunJournal:
             )
             raise RLMError(msg) from error
 
+    def knows(self, key: str) -> bool:
+        """Whether an earlier call of the run has recorded something under a key."""
+        return key in self._known
+
     def record(self, key: str, saved: BaseModel) -> None:
         """Write a result.
 
@@ -115,3 +119,8 @@ class CellKeys:
         same = journal_key(*self._place, *asked)
         self._asked[same] += 1
         return journal_key(same, self._asked[same])
+
+    def next_key(self, *asked: object) -> str:
+        """The key that such a call would have if it were made now."""
+        same = journal_key(*self._place, *asked)
+        return journal_key(same, self._asked[same] + 1)

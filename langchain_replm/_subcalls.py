@@ -221,6 +221,7 @@ class SubCallDesk:
             cost_usd=outcome.cost_usd,
             elapsed_seconds=outcome.elapsed_seconds,
             child=outcome.child,
+            cache_key=self._key(request),
         )
         touched = {request.call_id: self._fill(request, record)}
         key = self._key(request)
@@ -326,7 +327,7 @@ class SubCallDesk:
         if not self._keeps or request.kind == "tool":
             return None
         model = request.model or ["by default", self._model]
-        return request_key(request.kind, [request.prompt, model, request.context])
+        return request_key(request.kind, [request.prompt, model, request.context, request.schema])
 
     def _fill(self, request: CallRequest, record: SubCall) -> OpenCall:
         call = self._open[request.call_id]

@@ -254,6 +254,7 @@ class RunScope:
         self.started -= before
         for limit, amount in (state.get("granted") or {}).items():
             self.grant(limit, amount)
+        self.cache.refill(past)
         if self.journal is not None:
             self.journal.resume(run_id)
 

@@ -65,6 +65,8 @@ class SubCall(Record):
     error: str | None = None
     model: str | None = None
     cached: bool = False
+    cache_key: str | None = None
+    """What the cache of the run knows the call by; None where replies are not cached."""
     sub_calls: int = 0
     """Model calls charged to the budget: 1, or 0 when cached or refused, plus those of a child."""
     usage: dict[str, UsageMetadata] = {}

@@ -205,11 +205,16 @@ class CellService:
                 self._refuse(event, decision)
                 return
             items = items if decision.args is None else ({"args": decision.args},)
-        asked = (event.call_id, event.function, event.kind, items)
+        call = (event.call_id, event.function, event.kind, items)
         known: Sequence[str | None] = ()
         if self._scope.settings.cache is not None and event.kind != "tool":
-            known = yield LookUp(self._desk.requests(*asked))
-        admission = self._desk.admit(*asked, known=known)
+            requests = self._desk.requests(*call)
+            found: Sequence[str | None] = yield LookUp(requests)
+            known = [
+                None if text is None or self._has_made(request) else text
+                for request, text in zip(requests, found, strict=True)
+            ]
+        admission = self._desk.admit(*call, known=known)
         # A replay finds the results by what the cell has asked for.
         admission.call.request_sha256 = request_key(event.kind, list(event.items))
         for slot in admission.call.slots:
@@ -223,6 +228,13 @@ class CellService:
         if admission.start:
             yield StartCalls(self._named(admission.start), iteration=self._iteration)
         self._reply_if_complete(admission.call)
+
+    def _has_made(self, request: CallRequest) -> bool:
+        """Whether this run has made a call before it was resumed: then it is charged with it."""
+        journal = self._scope.journal
+        if journal is None or self._keys is None:
+            return False
+        return journal.knows(self._keys.next_key(*asked(request, self._scope)))
 
     def _decision(self, event: CallRequested, keys: CellKeys) -> Decision:
         """What a person has decided about a tool call; raised to be asked, if nothing yet."""
