@@ -51,9 +51,10 @@ lint: $(VENV)/.group-dev ## style and floors
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/lint-imports --no-cache > $(VENV)/lint-imports.txt || { cat $(VENV)/lint-imports.txt; exit 1; }
 
-type: $(VENV)/.group-dev ## types, strictly
+type: $(VENV)/.group-dev ## types, strictly, and whether all that is public has them
 	@echo "==> checking types"
 	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/python tools/type_completeness.py
 
 format: $(VENV)/.group-dev ## rewrite the code in the house style
 	@$(BIN)/ruff check --fix --quiet . || true

@@ -6,11 +6,13 @@ any model provider.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langchain_replm._lazy import lazy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from langchain_replm._compiled import RLMGraph
     from langchain_replm._context_chunks import DirectoryContextStore
     from langchain_replm.chat_model import RLMChatModel
@@ -95,4 +97,6 @@ __all__ = [
     "read_trajectories",
 ]
 
+__getattr__: Callable[[str], Any]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = lazy(__name__, _HOMES)

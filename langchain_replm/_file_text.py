@@ -37,8 +37,8 @@ class FileText:
 
     def __init__(self, path: Path, sha256: str | None = None) -> None:
         self.path = path
-        self.sha256 = sha256
-        self.utf8_bytes = 0
+        self.sha256: str | None = sha256
+        self.utf8_bytes: int = 0
 
     def survey(self, shown_chars: int = 0) -> Survey:
         """Read the file once: hash, length, start and end.

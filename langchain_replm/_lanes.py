@@ -29,7 +29,7 @@ class Lanes:
 
     def __init__(self, max_concurrency: int) -> None:
         self.max_concurrency = max_concurrency
-        self.stopped = False
+        self.stopped: bool = False
         self._lock = threading.Lock()
         self._crews: dict[str, _Crew] = {}
         self._semaphores: dict[str, asyncio.Semaphore] = {}

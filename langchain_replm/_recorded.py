@@ -48,7 +48,7 @@ class RunJournal:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._known: Mapping[str, str] = {}
-        self.run_id = ""
+        self.run_id: str = ""
 
     def begin(self, run_id: str) -> None:
         """A new run: nothing is known of it."""

@@ -79,6 +79,7 @@ class AnswerFormat:
     """
 
     def __init__(self, given: Any) -> None:
+        self.schema: dict[str, Any]
         self._validate: Callable[[str], Any]
         try:
             if isroutine(given):

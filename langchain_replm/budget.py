@@ -58,8 +58,8 @@ class Budget:
         self._clock = clock
         self._started = clock()
         self._closing_seconds = 0.0
-        self.max_sub_calls = config.max_sub_calls
-        self.max_tool_calls = config.max_tool_calls
+        self.max_sub_calls: int = config.max_sub_calls
+        self.max_tool_calls: int | None = config.max_tool_calls
         self.max_total_tokens = config.max_total_tokens
         self.max_cost_usd = config.max_cost_usd
         self._lock = threading.Lock()

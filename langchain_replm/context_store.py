@@ -55,8 +55,8 @@ class StoredContext:
     def __init__(
         self, value: str | list[str] | FileText, metadata: list[dict[str, Any]] | None = None
     ) -> None:
-        self.value = value
-        self.metadata = metadata
+        self.value: str | list[str] | FileText = value
+        self.metadata: list[dict[str, Any]] | None = metadata
 
     @property
     def items(self) -> list[str]:

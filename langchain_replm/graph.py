@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.stores import ByteStore
     from langchain_core.tools import BaseTool
+    from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.store.base import BaseStore
-    from langgraph.types import Checkpointer
 
     from langchain_replm.context_store import ContextStore
     from langchain_replm.journal import Journal
@@ -137,7 +137,10 @@ def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
 
 
 def create_rlm_graph(
-    root_model: BaseChatModel | str, *, checkpointer: Checkpointer = None, **parameters: Any
+    root_model: BaseChatModel | str,
+    *,
+    checkpointer: bool | BaseCheckpointSaver[Any] | None = None,
+    **parameters: Any,
 ) -> RLMGraph:
     """The loop, compiled: use it alone, in a chain, or as a node of another graph.
 
@@ -190,7 +193,11 @@ class RLMStateGraph(StateGraph[RLMState, None, RLMState, RLMOutput]):
         node = Node(function, leads_to, name=name)
         self.add_node(name, node, destinations=destinations, trace_policy=NODE_TRACE)
 
-    def compile(self, checkpointer: Checkpointer = None, **options: Any) -> RLMGraph:
+    def compile(
+        self,
+        checkpointer: bool | BaseCheckpointSaver[Any] | None = None,  # noqa: FBT001 - LangGraph's
+        **options: Any,
+    ) -> RLMGraph:
         """As `StateGraph.compile`; the result is an `RLMGraph`."""
         name = options.pop("name", None) or "RLM"
         compiled = super().compile(distrustful(checkpointer), name=name, **options)

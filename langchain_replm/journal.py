@@ -102,7 +102,7 @@ class SqliteJournal:
     def __init__(
         self, path: str | Path, *, synchronous: Literal["normal", "full"] = "normal"
     ) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._synchronous = "FULL" if synchronous == "full" else "NORMAL"
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from langchain.agents.middleware.types import ToolCallRequest
+    from langchain_core.tools import BaseTool
 
     from langchain_replm.runnable import RLM
 
@@ -70,7 +71,7 @@ class LongResultsMiddleware(AgentMiddleware[Any, Any]):
         self.rlm = rlm
         self.above_chars = above_chars
         self.shown_chars = shown_chars
-        self.tools = [
+        self.tools: list[BaseTool] = [
             StructuredTool.from_function(
                 self._ask, coroutine=self._aask, name=TOOL_NAME, description=DESCRIPTION
             )

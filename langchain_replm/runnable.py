@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig, RunnableSerializable
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class RLMParameters(BaseModel):
     """The parameters of a run: the one list that `RLM` and `RLMChatModel` share."""
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(arbitrary_types_allowed=True)
 
     root_model: BaseChatModel | str
     """Writes the cells: a chat model, or a name for `init_chat_model`."""
@@ -90,7 +90,7 @@ class RLM(RLMParameters, RunnableSerializable[RLMInput, RLMResponse]):
         ```
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     _graph: RLMGraph | None = PrivateAttr(default=None)
 

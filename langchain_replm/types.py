@@ -7,7 +7,7 @@ All of it is immutable. The graph's state holds the same records as plain JSON d
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from pydantic import BaseModel, ConfigDict, computed_field, field_serializer, model_validator
@@ -47,7 +47,7 @@ def encodable(text: str) -> str:
 class Record(BaseModel):
     """An immutable value that survives a round trip through JSON."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
 
 class SubCall(Record):

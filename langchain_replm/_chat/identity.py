@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.load.dump import dumpd
@@ -38,7 +38,7 @@ PARENT_KEY = "rlm_parent"
 class ChatIdentity(RLMParameters, BaseChatModel):
     """The parameters of `RLMChatModel`, and what does not depend on a call."""
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
     model: str = ""
     """Name in metadata and traces; made of the names of the models when it is empty."""

@@ -22,7 +22,7 @@ class NotebookProgress:
         self._cells = cells
         self._handle: Any = None
         self._drawn = 0.0
-        self.board = Board()
+        self.board: Board = Board()
 
     def __enter__(self) -> Self:
         """Make the output."""

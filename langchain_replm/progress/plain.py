@@ -27,7 +27,7 @@ class PlainProgress:
         self._file = file
         self._cells = cells
         self._said = 0.0
-        self.board = Board()
+        self.board: Board = Board()
 
     def __enter__(self) -> Self:
         """Nothing is to be prepared."""

@@ -36,9 +36,9 @@ class TerminalProgress:
     def __init__(
         self, file: TextIO | None = None, *, cells: bool = False, console: Console | None = None
     ) -> None:
-        self.console = console or Console(file=file)
+        self.console: Console = console or Console(file=file)
         self._cells = cells
-        self.board = Board()
+        self.board: Board = Board()
         self._spinner = Spinner("dots")
         self._live = Live(
             console=self.console,

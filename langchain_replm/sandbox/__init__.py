@@ -6,11 +6,13 @@ needs does not have to be installed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langchain_replm._lazy import lazy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from langchain_replm.sandbox.base import GUARANTEES, Exchanged, Guarantee, Sandbox, Transport
     from langchain_replm.sandbox.deepagents import DeepAgentsSandbox
     from langchain_replm.sandbox.docker import DockerSandbox
@@ -44,4 +46,6 @@ __all__ = [
     "Transport",
 ]
 
+__getattr__: Callable[[str], Any]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = lazy(__name__, _HOMES)

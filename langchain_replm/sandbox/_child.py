@@ -46,6 +46,9 @@ ENVIRONMENT: Final = {
 class SidePipes:
     """The lifeline, which the worker dies of when it closes, and the worker's last words."""
 
+    lifeline: int
+    stderr: int
+
     def __init__(self) -> None:
         self.lifeline, self._hold = os.pipe()
         try:

@@ -241,14 +241,14 @@ class Container:
 
     def __init__(self, launch: Launch) -> None:
         self.launch = launch
-        self.pipes = Pipes()
+        self.pipes: Pipes = Pipes()
         self._owner = os.getpid()
         self._lock = threading.Lock()
         self._killer: subprocess.Popen[bytes] | None = None
         # A file, not a pipe: nobody would read it while the container runs.
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - see end
         try:
-            self.process = _start(
+            self.process: subprocess.Popen[bytes] = _start(
                 launch.command, self.pipes.worker_read, self.pipes.worker_write, self._errors
             )
         except OSError:

@@ -29,6 +29,13 @@ PIPE_BYTES: Final = 1024 * 1024
 class Pipes:
     """Both ends of the wire on the host's side, and the bell that ends a wait."""
 
+    worker_read: int
+    write_fd: int
+    read_fd: int
+    worker_write: int
+    bell_read: int
+    bell_write: int
+
     def __init__(self) -> None:
         self.worker_read, self.write_fd = os.pipe()
         self.read_fd, self.worker_write = os.pipe()

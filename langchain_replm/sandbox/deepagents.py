@@ -173,9 +173,12 @@ class DeepAgentsSandbox(Sandbox):
             msg = f"folder is an absolute path, not {folder!r}; idle_seconds is above 0."
             raise ConfigurationError(msg)
         check_required(vouched or {})
-        self.backend, self.python, self.folder = backend, python, folder
-        self.vouched, self.idle_seconds = dict(vouched or {}), idle_seconds
-        self.require = check_required(require)
+        self.backend: Backend = backend
+        self.python: str = python
+        self.folder: str = folder
+        self.vouched: dict[Guarantee, str] = dict(vouched or {})
+        self.idle_seconds: float = idle_seconds
+        self.require: tuple[Guarantee, ...] = check_required(require)
         self._policy: PolicyName = policy
 
     @property

@@ -136,10 +136,17 @@ class DockerSandbox(Sandbox):
         if memory_bytes < LEAST_MEMORY_BYTES or pids < LEAST_PIDS or tmpfs_bytes < 0:
             msg = f"A worker needs {LEAST_MEMORY_BYTES:,} bytes of memory and {LEAST_PIDS} pids."
             raise ConfigurationError(msg)
-        self.image, self.engine, self.runtime, self.python = image, engine, runtime, python
-        self.memory_bytes, self.pids, self.cpus = memory_bytes, pids, cpus
-        self.tmpfs_bytes, self.user, self.pull = tmpfs_bytes, user, pull
-        self.require = check_required(require)
+        self.image: str = image
+        self.engine: str | None = engine
+        self.runtime: str | None = runtime
+        self.python: str = python
+        self.memory_bytes: int = memory_bytes
+        self.pids: int = pids
+        self.cpus: float | None = cpus
+        self.tmpfs_bytes: int = tmpfs_bytes
+        self.user: str = user
+        self.pull: bool = pull
+        self.require: tuple[Guarantee, ...] = check_required(require)
         self._policy: PolicyName = policy
 
     @property

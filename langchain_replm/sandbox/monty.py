@@ -90,8 +90,9 @@ class MontySandbox(Sandbox):
         if memory_bytes < LEAST_MEMORY_BYTES or cpu_seconds < 1:
             msg = f"MontySandbox needs {LEAST_MEMORY_BYTES:,} bytes of memory and one second."
             raise ConfigurationError(msg)
-        self.memory_bytes, self.cpu_seconds = memory_bytes, cpu_seconds
-        self.require = check_required(require)
+        self.memory_bytes: int = memory_bytes
+        self.cpu_seconds: int = cpu_seconds
+        self.require: tuple[Guarantee, ...] = check_required(require)
 
     @property
     def policy(self) -> Literal["full"]:

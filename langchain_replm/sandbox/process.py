@@ -124,10 +124,12 @@ class ProcessSandbox(Sandbox):
             raise ConfigurationError(msg)
         self.mode = policy
         self.isolation = isolation
-        self.require = check_required(require)
+        self.require: tuple[Guarantee, ...] = check_required(require)
         self.memory_bytes = memory_bytes
         self.cpu_seconds = cpu_seconds
-        self.read_only_paths = tuple(str(Path(path).absolute()) for path in read_only_paths)
+        self.read_only_paths: tuple[str, ...] = tuple(
+            str(Path(path).absolute()) for path in read_only_paths
+        )
         # Tests switch single layers off, to see that each one holds by itself.
         self._jail_layers: Collection[str] = JAIL_LAYERS
 

@@ -65,7 +65,7 @@ class TrajectoryFile:
     """
 
     def __init__(self, path: str | Path, *, redact: Callable[[str], str] | None = None) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self.redact = redact
         self._lock = threading.Lock()
         try:
