@@ -406,9 +406,9 @@ class Session:
     def __init__(
         self, limits: WireLimits | None = None, *, make_key: Callable[[], str] = lambda: ""
     ) -> None:
-        self.limits = limits or WireLimits()
+        self.limits: WireLimits = limits or WireLimits()
         self._make_key = make_key
-        self.state = State.NEW
+        self.state: State = State.NEW
         self._buffer = bytearray()
         self._eof = False
         self._cell_id = self._wire_id = ""

@@ -102,7 +102,7 @@ class Baseline(Runnable[RLMInput, Outcome], ABC):
         if window_tokens is not None and window_tokens < 1:
             msg = f"window_tokens is at least 1, not {window_tokens}."
             raise ConfigurationError(msg)
-        self.name = name
+        self.name: str = name
         self.root_model = root_model
         self.sub_model = sub_model
         self.config = config

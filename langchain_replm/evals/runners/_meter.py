@@ -52,7 +52,7 @@ class Meter:
 
     def __init__(self, config: RLMConfig, root: BaseChatModel, sub: BaseChatModel) -> None:
         self.config = config
-        self.budget = Budget(config)
+        self.budget: Budget = Budget(config)
         self.usage: dict[str, UsageMetadata] = {}
         self.calls: dict[Role, int] = {"root": 0, "sub": 0}
         self._models: dict[Role, BaseChatModel] = {"root": root, "sub": sub}

@@ -73,7 +73,7 @@ class MapReduce(Baseline):
             raise ConfigurationError(msg)
         window = self.window(sub_model)
         known = DEFAULT_CHUNK_TOKENS if window is None else window // SHARE
-        self.chunk_tokens = chunk_tokens or max(1, min(known, MOST_CHUNK_TOKENS))
+        self.chunk_tokens: int = chunk_tokens or max(1, min(known, MOST_CHUNK_TOKENS))
 
     def definition(self) -> dict[str, Any]:
         """As of every baseline, and the size of a chunk."""
