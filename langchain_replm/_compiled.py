@@ -173,7 +173,9 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
         limits = self.settings.config
         budget = parent.budget if parent else Budget(limits)
         lanes = parent.lanes if parent else Lanes(limits.max_concurrency)
-        keeper = SessionKeeper(self.settings.sandbox, None if parent else self.places)
+        # Candidates wait for places, too: the run that waits for them has none.
+        counts = parent is None or options.is_candidate
+        keeper = SessionKeeper(self.settings.sandbox, self.places if counts else None)
         if parent is None:
             lanes.on_stop(budget.stop)
         scope = RunScope(

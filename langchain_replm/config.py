@@ -126,8 +126,8 @@ class RLMConfig(BaseModel):
     """Seconds that one cell may run, not counting the time it waits for sub-calls."""
 
     max_workers: int | None = Field(default=None, ge=1)
-    """Most workers that one RLM holds at once; a run that finds no place waits for one. Children
-    are not counted: they run inside of a run that has a place."""
+    """Most workers that one RLM holds at once; a run that finds no place waits for one, and so
+    does a candidate. Children are not counted: they run inside of a run that has a place."""
 
     idle_seconds: float | None = Field(default=None, ge=0)
     """Seconds that the session of a thread stays open after a call, for the next query; needs a

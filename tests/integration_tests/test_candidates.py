@@ -14,6 +14,7 @@ from langchain_replm._agreement import judge_number, leading_groups, normalised
 from langchain_replm.testing import ScriptedChatModel
 from langchain_replm.types import Candidate
 from tests.scenarios import TEXT, cell
+from tests.watched import Watched
 
 pytestmark = pytest.mark.usefixtures("nothing_left_behind")
 
@@ -175,3 +176,25 @@ def test_the_number_of_the_judge() -> None:
 def test_a_judge_that_names_nothing_leaves_the_first() -> None:
     response = run("'heron'", "'stork'", verdict="I cannot say")[0].generate("q", TEXT)
     assert response.answer == response.candidates[0].answer
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize("most", [1, 2])
+async def test_candidates_are_counted_as_workers_and_wait_for_nobody_but_each_other(
+    colour: str, most: int
+) -> None:
+    watched = Watched()
+    root = ScriptedChatModel(
+        respond=lambda messages: (
+            cell("FINAL(rlm_query('child', 'text'))")
+            if TEXT[:20] in str(messages)
+            else cell("FINAL('from a child')")
+        )
+    )
+    config = RLMConfig(n_candidates=5, max_workers=most, max_recursion_depth=2, max_concurrency=2)
+    rlm = RLM(root, config=config, sandbox=watched.sandbox)
+    given: list[Any] = [{"query": "q", "context": TEXT}] * 2
+    responses = rlm.batch(given) if colour == "sync" else await rlm.abatch(given)
+    assert [response.answer for response in responses] == ["from a child"] * 2
+    assert len(watched.started) == 2 * 5 * 2
+    assert watched.peak <= 2 * most, "each has one child at a time"

@@ -23,9 +23,9 @@ from langgraph.types import Command
 from langchain_replm import RLM, RLMConfig
 from langchain_replm._nodes._service import CellService
 from langchain_replm.sandbox._lifecycle import SessionKeeper
-from langchain_replm.sandbox.process import ProcessSandbox
 from langchain_replm.testing import ScriptedChatModel
 from tests.scenarios import cell
+from tests.watched import Watched
 
 pytestmark = pytest.mark.usefixtures("nothing_left_behind")
 
@@ -33,34 +33,6 @@ GIVEN: Any = {"query": "q", "context": "the heron stands still"}
 STAMP = cell("import time", "stamp = [time.time_ns()]", "FINAL(stamp)")
 SHOW = cell("FINAL(stamp)")
 KEPT = RLMConfig(idle_seconds=1_000)
-
-
-class Watched:
-    """A sandbox that remembers its workers."""
-
-    def __init__(self) -> None:
-        self.started: list[Any] = []
-        self.open_now: set[int] = set()
-        self.peak = 0
-        outer = self
-
-        class Counting(ProcessSandbox):
-            def open(self) -> Any:
-                transport = super().open()
-                number = len(outer.started)
-                outer.started.append(transport)
-                outer.open_now.add(number)
-                outer.peak = max(outer.peak, len(outer.open_now))
-                close = transport.close
-
-                def closing() -> None:
-                    close()
-                    outer.open_now.discard(number)
-
-                transport.close = closing
-                return transport
-
-        self.sandbox = Counting()
 
 
 def thread(name: object = "t") -> Any:
