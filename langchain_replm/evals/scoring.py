@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
-from datetime import date
+import unicodedata
+from collections import Counter
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from langchain_replm.evals.types import Score
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
 _GROUPED = re.compile(r"(?<=\d)[,_\u00a0\u202f' ](?=\d{3}(?!\d))")
 _DIGITS = re.compile(r"\d+")
+_SHOWN_CHARS = 80
 
 
 def digits_in(answer: str) -> set[str]:
@@ -28,143 +32,183 @@ def digits_in(answer: str) -> set[str]:
     return {*_DIGITS.findall(answer), *_DIGITS.findall(_GROUPED.sub("", answer))}
 
 
-# -- OOLONG ----------------------------------------------------------------------------------------
-
-_COMPARISONS = ("more common", "less common", "same frequency")
-_SHORT_CHARS = 20
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_NOT_WORDS = re.compile(r"[^\w\s]|_")
 
 
-def oolong_parse(answer: str) -> str:
-    """The part of an answer that OOLONG's harness takes for the answer.
+def normalized(text: str) -> str:
+    """The text in lower case, without punctuation, articles and doubled spaces.
 
-    The rule is that of `src/eval/eval_helpers.py` in `abertsch72/oolong`, for its synthetic data:
-    what follows the last colon, without asterisks and square brackets, and of a long comparison
-    only its verdict; without a colon the whole of a short answer, or the last word of a long one.
+    As SQuAD's harness does it, but punctuation is a space, so that `Blue-Door` is two words.
 
     Example:
         ```python
-        from langchain_replm.evals.scoring import oolong_parse
+        from langchain_replm.evals.scoring import normalized
 
-        assert oolong_parse("I counted them. Answer: **12**") == "12"
+        assert normalized(" The  Blue-Door! ") == "blue door"
         ```
     """
-    if ":" not in answer:
-        words = answer.split()
-        return answer if len(answer) < _SHORT_CHARS or not words else words[-1]
-    said = re.sub(r"[*\[\]]", "", answer.rpartition(":")[2].strip())
-    if len(said) < _SHORT_CHARS:
-        return said
-    return next((verdict for verdict in _COMPARISONS if verdict in said), said)
+    plain = _NOT_WORDS.sub(" ", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(_ARTICLES.sub(" ", plain).split())
 
 
-def oolong(answer: str, expected: str | int | date, kind: str) -> Score:
-    """OOLONG's score (arXiv 2511.02817) of an answer, read by `oolong_parse`.
-
-    1 if it is what is expected, letter by letter; a comparison needs only its verdict, a date may
-    be written in any common way, and a number that is off by n is worth 0.75 to the power of n.
-
-    Args:
-        answer: What was answered.
-        expected: What is right: a label, a user, a comparison, a number or a date (ISO, as text).
-        kind: OOLONG's answer type: `NUMERIC` and `DATE` are scored in their own ways.
+def exact(answer: str, expected: str | Sequence[str]) -> Score:
+    """1 if the answer is, when both are `normalized`, what is expected, or one of it.
 
     Example:
         ```python
-        from langchain_replm.evals.scoring import oolong
+        from langchain_replm.evals.scoring import exact
 
-        assert oolong("Answer: 12", 14, "NUMERIC").value == 0.75**2
+        assert exact("The Thames.", ["Thames", "River Thames"]).value == 1
         ```
     """
-    said = oolong_parse(answer)
-    if said == str(expected):
-        return Score(1)
-    if said in _COMPARISONS:
-        right = said in str(expected)
-        return Score(float(right), "" if right else f"{said!r} is not {expected!r}")
-    if kind == "NUMERIC":
-        return _near(said, int(str(expected)))
-    if kind == "DATE" and (day := read_date(said)):
-        return Score(float(str(day) == str(expected)), f"read as {day}")
-    return Score(0, f"{said!r} is not {str(expected)!r}")
+    said = normalized(answer)
+    right = any(said == normalized(one) != "" for one in _several(expected))
+    return Score(1) if right else Score(0, f"{_short(answer)} is not {_short(expected)}")
 
 
-def _near(said: str, expected: int) -> Score:
-    try:
-        off = abs(int(said) - expected)
-    except ValueError:
-        return Score(0, f"{said!r} is not a number")
-    return Score(0.75**off if off < 1000 else 0.0, f"off by {off}")  # noqa: PLR2004 - underflows
-
-
-_MONTHS = (
-    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
-)  # fmt: skip
-_DATES = (
-    re.compile(r"(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})"),
-    re.compile(r"(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4})"),
-    re.compile(r"(?P<month>[a-z]{3})[a-z]*\.? (?P<day>\d{1,2})(?:st|nd|rd|th)?,? (?P<year>\d{4})"),
-    re.compile(
-        r"(?P<day>\d{1,2})(?:st|nd|rd|th)?(?: of)? (?P<month>[a-z]{3})[a-z]*\.?,? (?P<year>\d{4})"
-    ),
-)
-
-
-def read_date(text: str) -> date | None:
-    """The date that the text is, in one of the common ways to write one; None if it is none.
+def contains(answer: str, expected: str | Sequence[str]) -> Score:
+    """1 if what is expected, or one of it, stands in the answer as whole words (`normalized`).
 
     Example:
         ```python
-        from langchain_replm.evals.scoring import read_date
+        from langchain_replm.evals.scoring import contains
 
-        assert read_date("March 5, 2024") == read_date("2024-03-05")
+        assert contains("It was Ada Lovelace, in 1843.", "ada lovelace").value == 1
+        assert contains("It was Adam.", "Ada").value == 0
         ```
     """
-    lowered = text.strip().rstrip(".").lower()
-    for pattern in _DATES:
-        if found := pattern.fullmatch(lowered):
-            year, month, day = (found[name] for name in ("year", "month", "day"))
-            if not month.isdigit():
-                month = str(_MONTHS.index(month) + 1) if month in _MONTHS else "0"
-            try:
-                return date(int(year), int(month), int(day))
-            except ValueError:
-                return None
-    return None
+    said = f" {normalized(answer)} "
+    right = any(f" {one} " in said for one in map(normalized, _several(expected)) if one)
+    return Score(1) if right else Score(0, f"{_short(expected)} is not in {_short(answer)}")
 
 
-# -- pairs -----------------------------------------------------------------------------------------
-
-_PAIR = re.compile(r"""[(\[{]\s*["']?(\d+)["']?\s*[,;]\s*["']?(\d+)["']?\s*[)\]}]""")
-_BARE_PAIR = re.compile(r"^[\s*-]*(\d+)\s*[,;]\s*(\d+)[\s,;.]*$", re.MULTILINE)
-
-
-def read_pairs(answer: str) -> set[tuple[int, int]]:
-    """The pairs of numbers in an answer, the lower number first.
-
-    Pairs stand in brackets of any kind, as in `(1, 2)`, or two numbers alone on their line.
+def f1(answer: str, expected: str | Sequence[str]) -> Score:
+    """F1 over the words of the answer and of what is expected (SQuAD's rule); the best of several.
 
     Example:
         ```python
-        from langchain_replm.evals.scoring import read_pairs
+        from langchain_replm.evals.scoring import f1
 
-        assert read_pairs("(7, 3) and [4, 9]") == {(3, 7), (4, 9)}
+        assert f1("a red door", "the red wooden door").value == 0.8
         ```
     """
-    found = [*_PAIR.findall(answer), *_BARE_PAIR.findall(answer)]
-    return {(min(pair), max(pair)) for pair in ((int(a), int(b)) for a, b in found)}
+    said = Counter(normalized(answer).split())
+    return Score(max(_overlap(said, normalized(one).split()) for one in _several(expected)))
 
 
-def pairs_f1(answer: str, expected: Iterable[tuple[int, int]]) -> Score:
-    """F1 over unordered pairs, as in OOLONG-Pairs (arXiv 2512.24601).
+def _overlap(said: Counter[str], expected: list[str]) -> float:
+    hits = (said & Counter(expected)).total()
+    return 2 * hits / (said.total() + len(expected)) if hits else 0.0
+
+
+def set_f1(answer: str, expected: Sequence[str]) -> Score:
+    r"""F1 over two sets of names: a JSON list, or names between commas, semicolons or line ends.
 
     Example:
         ```python
-        from langchain_replm.evals.scoring import pairs_f1
+        from langchain_replm.evals.scoring import set_f1
 
-        assert pairs_f1("(1, 2)", [(1, 2), (1, 3)]).value == 2 / 3
+        assert set_f1("- Oslo\n- Rome", ["Oslo", "Paris"]).value == 0.5
         ```
     """
-    said, right = read_pairs(answer), {(min(pair), max(pair)) for pair in expected}
+    said = {name for name in map(normalized, _names(answer)) if name}
+    right = {normalized(one) for one in _several(expected)}
     hits = len(said & right)
-    reason = f"{hits} of {len(right)} pairs found, {len(said) - hits} wrong ones"
+    reason = f"{hits} of {len(right)} found, {len(said) - hits} wrong ones"
     return Score(2 * hits / (len(said) + len(right)) if hits else 0.0, reason)
+
+
+_BULLET = re.compile(r"^[\s*\-\u2022]*(?:\d+[.)]\s)?", re.MULTILINE)
+
+
+def _names(answer: str) -> list[str]:
+    try:
+        found = json.loads(answer)
+    except ValueError:
+        found = None
+    if isinstance(found, list):
+        return [str(name) for name in found]
+    return re.split(r"[,;\n]", _BULLET.sub("", answer))
+
+
+_NUMBER = re.compile(r"(?<![\w.])-?(?:\d+(?:\.\d+)?|\.\d+)(?:e[+-]?\d+)?(?![\d])", re.IGNORECASE)
+
+
+def number(answer: str, expected: float | str) -> Score:
+    """1 if the last number of the answer is the one that is expected; `1,234.50` is 1234.5.
+
+    Example:
+        ```python
+        from langchain_replm.evals.scoring import number
+
+        assert number("Of 20 houses, 1,204 were red.", 1204).value == 1
+        ```
+    """
+    found = _NUMBER.findall(_GROUPED.sub("", answer))
+    if not found:
+        return Score(0, "there is no number in the answer")
+    right = Decimal(found[-1]) == Decimal(_GROUPED.sub("", str(expected)))
+    return Score(1) if right else Score(0, f"{found[-1]} is not {expected}")
+
+
+def _several(expected: str | Sequence[str]) -> Sequence[str]:
+    return [expected] if isinstance(expected, str) else expected
+
+
+def _short(text: str | Sequence[str]) -> str:
+    whole = repr(text)
+    return whole if len(whole) <= _SHOWN_CHARS else f"{whole[:_SHOWN_CHARS]}…"
+
+
+# -- letters ---------------------------------------------------------------------------------------
+
+_PUBLISHED = (
+    re.compile(r"The correct answer is \(([A-D])\)"),
+    re.compile(r"The correct answer is ([A-D])"),
+)
+_LETTER = re.compile(r"(?:\(([A-D])\).*|([A-D])(?:[.:,)\n].*)?)", re.DOTALL)
+_SAID_LETTER = re.compile(r"\b(?i:answer)(?: is:?|:) *\(?([A-D])\b")
+
+
+def published_letter(answer: str) -> str | None:
+    """The letter that LongBench-v2's harness takes from an answer (`pred.py` in `THUDM/LongBench`).
+
+    It is the one in `The correct answer is (B)`, or without brackets; asterisks do not count.
+
+    Example:
+        ```python
+        from langchain_replm.evals.scoring import published_letter
+
+        assert published_letter("The correct answer is **(B)**.") == "B"
+        assert published_letter("B") is None
+        ```
+    """
+    plain = answer.replace("*", "")
+    return next((found[1] for rule in _PUBLISHED if (found := rule.search(plain))), None)
+
+
+def choice(answer: str, expected: str) -> Score:
+    """1 if the answer chooses this letter, from A to D.
+
+    The letter is read as LongBench-v2 does it; where it finds none, an answer that begins with a
+    letter (`B`, `(B)`, `B. The second`) or says `answer is B` or `Answer: B` is read, too.
+
+    Example:
+        ```python
+        from langchain_replm.evals.scoring import choice
+
+        assert choice("B. The second one", "B").value == 1
+        ```
+    """
+    said = published_letter(answer) or _usual_letter(answer.replace("*", "").strip())
+    if said is None:
+        return Score(0, "there is no letter from A to D in the answer")
+    return Score(1) if said == expected else Score(0, f"{said} is not {expected}")
+
+
+def _usual_letter(answer: str) -> str | None:
+    if found := _LETTER.fullmatch(answer):
+        return found[1] or found[2]
+    said = _SAID_LETTER.findall(answer)
+    return said[-1] if said else None

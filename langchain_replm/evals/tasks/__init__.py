@@ -24,6 +24,7 @@ _HOMES = {
     "s-niah": ("s_niah", "SNiah"),
     "oolong": ("oolong", "Oolong"),
     "oolong-pairs": ("oolong_pairs", "OolongPairs"),
+    "documents": ("documents", "Documents"),
 }
 
 TASKS: tuple[str, ...] = tuple(_HOMES)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from langchain_replm.evals.scoring import oolong
+from langchain_replm.evals.scoring_oolong import oolong
 from langchain_replm.evals.tasks._base import CHARS_PER_TOKEN, GeneratedTask
 from langchain_replm.evals.tasks._records import ABOUT_LABELS, MONTHS, as_text, records
 from langchain_replm.evals.tasks._utterances import LABELS
@@ -52,7 +52,7 @@ class Oolong(GeneratedTask):
     user, for several users, for a span of dates, before and after a date; the user, the month, the
     first date of a label. What would be a tie is not asked.
 
-    Answers are read and scored as OOLONG does it; see `scoring.oolong`.
+    Answers are read and scored as OOLONG does it; see `scoring_oolong.oolong`.
 
     Example:
         ```python

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from langchain_replm.evals.scoring import pairs_f1
+from langchain_replm.evals.scoring_oolong import pairs_f1
 from langchain_replm.evals.tasks._base import CHARS_PER_TOKEN, GeneratedTask
 from langchain_replm.evals.tasks._records import ABOUT_LABELS, as_text, records
 from langchain_replm.evals.tasks._utterances import LABELS
