@@ -25,6 +25,7 @@ _HOMES = {
     "oolong": ("oolong", "Oolong"),
     "oolong-pairs": ("oolong_pairs", "OolongPairs"),
     "documents": ("documents", "Documents"),
+    "code": ("code", "Code"),
 }
 
 TASKS: tuple[str, ...] = tuple(_HOMES)
