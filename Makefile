@@ -11,7 +11,7 @@ ARGS ?=
 # Processes that share the tests; one file stays in one process. JOBS=0 for a debugger.
 JOBS ?= auto
 
-.PHONY: help demo demo-local test attacks lint type format unit_tests bench docs clean
+.PHONY: help demo demo-local test attacks lint type format unit_tests bench docs compare clean
 
 help: ## show the commands
 	@grep -E '^[a-z_-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,9 @@ docs: $(VENV)/.group-docs ## build the site into site/, strictly; ARGS=serve sho
 
 bench: $(VENV)/.group-dev ## measure; prints ratios from one run
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+compare: $(VENV)/.group-dev ## probe other RLMs in .venv-peers/ and write the tables of the comparison
+	@$(BIN)/python -m benchmarks.compare $(ARGS)
 
 clean: ## remove what the commands above have made
 	@rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis
