@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias, TypeGuard
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+_NAME = re.compile(r"\w+(?:\.\w+)?")
 _Def: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef"
 
 
@@ -21,7 +23,7 @@ class ClassFacts:
     methods: int
     """How many `def`s stand directly in its body; a name that is defined twice counts once."""
     bases: tuple[str, ...]
-    """Bases that are plain names."""
+    """Bases as they are written, if they are names such as `Base` or `module.Base`."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class FileFacts:
     imports: frozenset[str]
     """Top-level names of what is imported anywhere in it; relative imports do not count."""
     sources: Mapping[str, str] = field(repr=False)
-    """Where names come from that it imports at its top level: the path of a module, no suffix."""
+    """Where names come from that it imports at its top level, and what modules these are: paths of
+    modules, without suffix. A name that is imported from a package may be either."""
     defined: tuple[str, ...] = field(repr=False)
     """Every name of a class or function in it, at any depth, with repeats."""
 
@@ -77,7 +80,8 @@ def _is_function(node: ast.AST) -> TypeGuard[_Def]:
 
 def _class(node: ast.ClassDef) -> ClassFacts:
     methods = {each.name for each in node.body if _is_function(each)}
-    bases = tuple(base.id for base in node.bases if isinstance(base, ast.Name))
+    names = (ast.unparse(base) for base in node.bases)
+    bases = tuple(name for name in names if _NAME.fullmatch(name))
     return ClassFacts(node.name, len(methods), bases)
 
 
@@ -113,7 +117,9 @@ def _imports(tree: ast.Module) -> Iterator[str]:
 
 def _sources(path: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
     for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and node.module and node.level <= 1:
+        if isinstance(node, ast.Import):
+            yield from ((a.name, a.name) for a in node.names if not a.asname and "." not in a.name)
+        elif isinstance(node, ast.ImportFrom) and node.level <= 1:
             package = path.rpartition("/")[0] if node.level else ""
-            module = "/".join(filter(None, (package, *node.module.split("."))))
+            module = "/".join(filter(None, (package, *(node.module or "").split("."))))
             yield from ((alias.name, module) for alias in node.names if not alias.asname)

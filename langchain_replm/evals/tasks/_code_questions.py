@@ -167,8 +167,9 @@ def _base(rng: random.Random, files: Sequence[FileFacts]) -> Question | None:
     found: list[tuple[FileFacts, ClassFacts, FileFacts]] = []
     for file in files:
         for each in file.classes:
-            home = homes.get(each.bases[0]) if len(each.bases) == 1 else None
-            if home and counts[each.name] == 1 and _comes_from(file, each.bases[0], home):
+            base = each.bases[0] if len(each.bases) == 1 else ""
+            home = homes.get(base.rpartition(".")[2])
+            if home and counts[each.name] == 1 and _comes_from(file, base, home):
                 found.append((file, each, home))
     if not found:
         return None
@@ -181,8 +182,11 @@ def _base(rng: random.Random, files: Sequence[FileFacts]) -> Question | None:
 
 
 def _comes_from(file: FileFacts, name: str, home: FileFacts) -> bool:
-    module = file.sources.get(name)
-    return module is not None and home.path in {f"{module}.py", f"{module}/__init__.py"}
+    """Whether the file imports the base, `Base` or `module.Base`, from that other file."""
+    first, dot, _ = name.partition(".")
+    module = file.sources.get(first, "?")
+    near = {module, f"{module}/{first}"} if dot else {module}
+    return home.path in {f"{path}{end}" for path in near for end in (".py", "/__init__.py")}
 
 
 def _parameters(rng: random.Random, files: Sequence[FileFacts]) -> Question | None:
@@ -207,8 +211,9 @@ def _most_functions(_: random.Random, files: Sequence[FileFacts]) -> Question | 
 
 
 def _subclasses(rng: random.Random, files: Sequence[FileFacts]) -> Question | None:
-    counts = Counter(base for file in files for each in file.classes for base in set(each.bases))
-    found = [(name, count) for name, count in counts.items() if count > 1]
+    bases = (each.bases for file in files for each in file.classes)
+    counts = Counter(chain.from_iterable(dict.fromkeys(some) for some in bases))
+    found = [(name, count) for name, count in counts.items() if count > 1 and "." not in name]
     if not found:
         return None
     name, count = rng.choice(found)

@@ -268,6 +268,6 @@ def test_facts_are_those_of_the_syntax() -> None:
     assert facts
     assert facts.sources == {"C": "pkg/b"}
     assert facts.imports == {"x"}
-    assert (facts.classes[0].bases, facts.classes[0].methods) == (("C",), 1)
+    assert (facts.classes[0].bases, facts.classes[0].methods) == (("C", "z.E"), 1)
     assert facts_of("a.py", "x = '\\d'\n") is not None  # a warning elsewhere, no matter here
     assert facts_of("a.py", "def (:") is None
