@@ -7,12 +7,12 @@ import re
 import unicodedata
 from collections import Counter
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langchain_replm.evals.types import Score
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _GROUPED = re.compile(r"(?<=\d)[,_\u00a0\u202f' ](?=\d{3}(?!\d))")
 _DIGITS = re.compile(r"\d+")
@@ -212,3 +212,14 @@ def _usual_letter(answer: str) -> str | None:
         return found[1] or found[2]
     said = _SAID_LETTER.findall(answer)
     return said[-1] if said else None
+
+
+SCORERS: dict[str, Callable[[str, Any], Score]] = {
+    "exact": exact,
+    "contains": contains,
+    "number": number,
+    "f1": f1,
+    "set_f1": set_f1,
+    "choice": choice,
+}
+"""The rules for questions of one's own, by name."""

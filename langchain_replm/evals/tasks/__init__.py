@@ -26,6 +26,10 @@ _HOMES = {
     "oolong-pairs": ("oolong_pairs", "OolongPairs"),
     "documents": ("documents", "Documents"),
     "code": ("code", "Code"),
+    "questions": ("questions", "Questions"),
+    "oolong-file": ("oolong_file", "OolongFile"),
+    "browsecomp-plus": ("browsecomp_plus", "BrowseCompPlus"),
+    "longbench-v2": ("longbench_v2", "LongBenchV2"),
 }
 
 TASKS: tuple[str, ...] = tuple(_HOMES)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from langchain_replm.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from langchain_replm.evals.types import Example, Score
 
@@ -48,6 +48,11 @@ def spread(seed: int, index: int) -> float:
     many of them were asked for.
     """
     return (rng_for("spread", seed).random() + index * _GOLDEN) % 1
+
+
+def shuffled(rows: Sequence[int], *key: object) -> list[int]:
+    """The rows in a random order that depends on the key alone."""
+    return rng_for(*key).sample(rows, len(rows))
 
 
 class GeneratedTask(ABC):
