@@ -87,13 +87,17 @@ class Questions:
 
     Example:
         ```python
+        import tempfile
         from pathlib import Path
+
         from langchain_replm.evals.tasks import task
 
         line = '{"query": "Who fell?", "expected": "the clerk", "context": "The clerk fell."}'
-        Path("mine.jsonl").write_text(line)
-        mine = task("questions", path="mine.jsonl", scorer="contains")
-        [example] = mine.examples(context_tokens=1, count=5, seed=0)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "mine.jsonl")
+            path.write_text(line)
+            mine = task("questions", path=path, scorer="contains")
+        [example] = mine.examples(context_tokens=0, count=5, seed=0)
         assert mine.score(example, "It was the clerk.").value == 1
         ```
     """
