@@ -58,6 +58,8 @@ class Source:
 
     def __init__(self, filename: str, code: str, reserved: frozenset[str], echo: str) -> None:
         flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        # As Python reads a source; its lines are counted so.
+        code = code.replace("\r\n", "\n").replace("\r", "\n")
         tree: Any = compile(code, filename, "exec", flags, dont_inherit=True)
         self._lines = code.encode().split(b"\n")
         self._edits: list[tuple[int, int, bytes]] = []
@@ -69,6 +71,10 @@ class Source:
         end = None
         last = tree.body[-1] if tree.body else None
         if isinstance(last, ast.Expr):
+            if isinstance(last.value, ast.Starred):
+                # Python's own words; its parser alone lets this pass.
+                msg = "can't use starred expression here"
+                raise SyntaxError(msg)
             start, end = self._span(last)
             rest = self._lines[(last.end_lineno or 0) - 1][last.end_col_offset or 0 :]
             if not rest.lstrip().startswith(b";"):

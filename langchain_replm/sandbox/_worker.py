@@ -232,10 +232,13 @@ class Link:
 
     def abandon_calls(self) -> None:
         """Let every thread that waits for a reply go; it gets an error instead."""
-        for number in list(self._waiting):
-            lock, _ = self._waiting.pop(number, (None, []))
-            if lock is not None:
-                lock.release()
+        for lock in self.take_waiting():
+            lock.release()
+
+    def take_waiting(self) -> list[Any]:
+        """Give the locks in which threads wait for replies; whoever takes them releases them."""
+        taken = [self._waiting.pop(number, None) for number in list(self._waiting)]
+        return [waiting[0] for waiting in taken if waiting is not None]
 
 
 def encode(message: dict[str, Any]) -> bytes:
@@ -417,9 +420,14 @@ class Local:
                 return False
             self._repl.interrupted = self._sent = True
             thread = ctypes.c_ulong(self._thread)
+            # A thread that waits for a reply takes no step of Python, so it is let go, and here:
+            # on CPython 3.11 a thread with a tracer (a debugger, coverage) enters no function until
+            # the exception has been taken.
+            waiting = self._link.take_waiting()
             ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(KeyboardInterrupt))
-        # A thread that waits for a reply takes no step of Python.
-        self._link.abandon_calls()
+            for lock in waiting:
+                lock.release()
+        self._link.abandon_calls()  # those that have begun meanwhile
         return True
 
     def _control(self) -> None:

@@ -6,7 +6,7 @@ import ast
 from types import ModuleType
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from langchain_replm.sandbox._monty_source import Source, clean
@@ -81,6 +81,9 @@ def test_the_names_and_values_are_those_of_the_cell(statements: list[str], joint
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=200))
+@example("\r0")
+@example("a = 1\r\na")
+@example("*0")
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
         source = Source("<cell 1>", clean(text), RESERVED, "echo")

@@ -1047,6 +1047,29 @@ def test_interrupt_of_a_cell_that_waits_for_calls(h, waiting):
     assert h.output("kept") == "1\n"
 
 
+UNDER_A_DEBUGGER = """\
+import sys
+from langchain_replm.sandbox._wire import CallRequested, CellFinished
+from tests.worker_harness import Harness
+with Harness("none") as harness:
+    harness.start_cell("llm_query('never')")
+    while not isinstance(harness.session.next_event(), CallRequested):
+        harness.pump(timeout=10)
+    trace = lambda *_: trace
+    sys.settrace(trace)
+    harness.transport.interrupt()
+    print(harness.wait_for(CellFinished).status)
+"""
+
+
+def test_an_interrupt_in_a_host_under_a_debugger():
+    """CPython 3.11 holds up a traced thread while an exception is on its way to another one."""
+    # In a process of its own, which can be killed: that thread takes no signal either.
+    command = [sys.executable, "-c", UNDER_A_DEBUGGER]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "interrupted\n", done.stderr
+
+
 def test_interrupt_of_an_await(p):
     p.start_cell("import asyncio\nkept = 1\nllm_query('running')\nawait asyncio.sleep(1000)")
     wait_until_running(p)
