@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _COMPARISONS = ("more common", "less common", "same frequency")
 _SHORT_CHARS = 20
+_NOTHING_LEFT = 10_000
+"""An error whose score is zero as a float, long before."""
 
 
 def oolong_parse(answer: str) -> str:
@@ -74,7 +76,7 @@ def _near(said: str, expected: int) -> Score:
         off = abs(int(said) - expected)
     except ValueError:
         return Score(0, f"{said!r} is not a number")
-    return Score(0.75**off if off < 1000 else 0.0, f"off by {off}")  # noqa: PLR2004 - underflows
+    return Score(0.75**off if off < _NOTHING_LEFT else 0.0, f"off by {off}")
 
 
 _MONTHS = (

@@ -99,7 +99,7 @@ def test_pairs_are_unordered_and_counted_once(right: set, said: set) -> None:
 @given(st.integers(0, 10_000), st.integers(-5_000, 5_000))
 def test_a_number_that_is_off_loses_a_quarter_for_each_step(right: int, off: int) -> None:
     answer = f"I counted. Answer: **{right + off}**"
-    expected = 0.75 ** abs(off) if abs(off) < 1000 else 0
+    expected = 0.75 ** abs(off)
     assert scoring_oolong.oolong(answer, right, "NUMERIC").value == expected
 
 

@@ -71,9 +71,5 @@ def task(name: str, **options: Any) -> Task:
     if unknown := sorted(set(options) - set(known)):
         msg = f"The task {name!r} has no option {unknown[0]!r}. It has: {', '.join(known)}."
         raise ConfigurationError(msg)
-    try:
-        made: Task = make(**options)
-    except TypeError as error:
-        msg = f"The task {name!r} needs other options: {error}. It has: {', '.join(known)}."
-        raise ConfigurationError(msg) from error
+    made: Task = make(**options)
     return made

@@ -95,13 +95,9 @@ class Oolong(GeneratedTask):
 def _ask(rng: random.Random, rows: Sequence[Record], index: int) -> tuple[str, _Question]:
     """A question of the family whose turn it is; of the next one if that finds only ties."""
     names = list(_FAMILIES)
-    for turn in range(len(names)):
-        family = names[(index + turn) % len(names)]
-        for _ in range(_TRIES):
-            if question := _FAMILIES[family](rng, rows):
-                return family, question
-    msg = "every question about these records would be a tie"  # six labels, 30 lines: never seen
-    raise RuntimeError(msg)
+    turns = (names[(index + turn // _TRIES) % len(names)] for turn in range(_TRIES * len(names)))
+    tried = ((family, _FAMILIES[family](rng, rows)) for family in turns)
+    return next((family, question) for family, question in tried if question)  # `count` has one
 
 
 # -- families --------------------------------------------------------------------------------------

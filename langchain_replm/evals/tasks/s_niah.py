@@ -60,7 +60,7 @@ class SNiah(GeneratedTask):
         if self.haystack not in get_args(Haystack):
             msg = f"haystack is one of {', '.join(get_args(Haystack))}, not {self.haystack!r}."
             raise ConfigurationError(msg)
-        if not 0 <= self.distractors <= _MOST_DISTRACTORS:
+        if self.distractors not in range(_MOST_DISTRACTORS + 1):
             msg = f"distractors is from 0 to {_MOST_DISTRACTORS}, not {self.distractors!r}."
             raise ConfigurationError(msg)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 
 import pytest
@@ -10,7 +11,7 @@ from langchain_core.language_models import FakeListChatModel
 
 from langchain_replm.errors import ConfigurationError
 from langchain_replm.evals.tasks import task
-from langchain_replm.evals.tasks._world import PHRASINGS
+from langchain_replm.evals.tasks._world import MOST_ENTITIES, PHRASINGS, World
 from langchain_replm.evals.types import Example
 from langchain_replm.testing import ScriptedChatModel
 
@@ -150,3 +151,14 @@ def test_a_judge_that_is_no_model_is_refused_at_once() -> None:
     with pytest.raises(ConfigurationError, match="judge"):
         task("documents", judge=3)
     assert task("documents", judge=FakeListChatModel(responses=[])).judge is not None
+
+
+def test_a_large_world_has_a_name_for_everyone() -> None:
+    world = World(random.Random(0), MOST_ENTITIES)
+    names = [each.name for some in world.of_kind.values() for each in some]
+    assert len(names) == len(set(names)) == len(world.by_name)
+    assert len(names) > 0.99 * MOST_ENTITIES
+    own = [each.facts["won"] for each in world.of_kind["book"]]
+    assert len(own) == len(set(own))
+    with pytest.raises(ValueError, match="at most 10,000 entities"):
+        World(random.Random(0), MOST_ENTITIES + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -11,7 +12,8 @@ from itertools import permutations
 import pytest
 
 from langchain_replm.evals.tasks import task
-from langchain_replm.evals.tasks.oolong_pairs import _FAMILIES
+from langchain_replm.evals.tasks._records import records
+from langchain_replm.evals.tasks.oolong_pairs import _FAMILIES, _ask
 from langchain_replm.evals.types import Example
 from tests.unit_tests.evals.labelled import Said, read
 
@@ -103,3 +105,9 @@ def test_a_part_of_the_pairs_gets_a_part_of_the_score(examples: list[Example]) -
         share = 2 * len(half) / (len(half) + len(right))
         assert pairs.score(example, str(half)).value == pytest.approx(share)
         assert pairs.score(example, str([[b, a] for a, b in right] + right)).value == 1
+
+
+def test_users_between_whom_there_is_nothing_to_tell_are_no_question() -> None:
+    rows = records(random.Random(0), 4000, lines_per_user=6, most_users=9)
+    with pytest.raises(RuntimeError, match="no relation between these users"):
+        _ask(random.Random(0), {1: rows, 2: rows}, 0)

@@ -159,6 +159,7 @@ def test_what_cannot_be_read_is_refused_with_where_to_get_it(name: str, tmp_path
         "'rows.csv' is none of .jsonl, .json, .parquet": write(tmp_path / "rows.csv", [row]),
         "has no rows": write(tmp_path / "none.jsonl", []),
         "line 1 of 'old.jsonl' has no field 'answer'": write(tmp_path / "old.jsonl", [shorter]),
+        "row 1 of 'old.parquet' has no field 'answer'": write(tmp_path / "old.parquet", [shorter]),
         "item 1 of 'list.json' is not an object": write(tmp_path / "list.json", [3]),
         "line 1 of 'bad.jsonl' is not JSON": write(tmp_path / "bad.jsonl", ["{nothing"]),
         "'bad.json' cannot be read": write(tmp_path / "bad.json", [1]),
