@@ -7,7 +7,9 @@ Here each file gets its place in the site, and each link is turned into one that
 from __future__ import annotations
 
 import base64
+import importlib
 import mimetypes
+import pkgutil
 import posixpath
 import re
 from pathlib import Path
@@ -66,6 +68,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def evals_names() -> str:
+    """References to the public names of the evaluation, else to its public modules."""
+    package = importlib.import_module("langchain_replm.evals")
+    modules = [info.name for info in pkgutil.iter_modules(package.__path__)]
+    names = getattr(package, "__all__", None) or [n for n in modules if not n.startswith("_")]
+    return "\n\n".join(f"::: {package.__name__}.{name}" for name in names)
+
+
 def notebook_text(path: Path) -> str:
     """A notebook with the outputs it holds, as Markdown; nothing is executed."""
     import nbformat  # noqa: PLC0415 - slow, and needed for notebooks only
@@ -94,6 +104,8 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
             files.append(File.generated(config, place, abs_src_path=str(ROOT / target)))
         return match[1] + posixpath.relpath(place, posixpath.dirname(page.file.src_uri) or ".")
 
+    if page.file.src_uri == "reference/evals.md":  # grows by itself
+        markdown += f"\n\n{evals_names()}\n"
     return outside_fences(markdown, lambda text: LINK.sub(turned, text))
 
 

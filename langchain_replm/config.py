@@ -31,7 +31,9 @@ class ModelPrice(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     input_usd_per_million: float = Field(ge=0)
+    """Input tokens."""
     output_usd_per_million: float = Field(ge=0)
+    """Output tokens, reasoning among them."""
     cached_input_usd_per_million: float | None = Field(default=None, ge=0)
     """Input that the provider had in its prompt cache; the price of input when None."""
     cache_write_usd_per_million: float | None = Field(default=None, ge=0)

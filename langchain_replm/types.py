@@ -344,6 +344,7 @@ class RLMResponse(Record):
     """
 
     answer: str
+    """The answer as text; `structured_response` has it as data."""
     stop_reason: StopReason
     """Why the run ended. Anything but `"answered"` means that a limit was met, and that `answer`
     is what the root model said when it was asked to close (possibly nothing)."""
@@ -352,10 +353,13 @@ class RLMResponse(Record):
     sub_calls: int
     """Model calls made from cells, over all depths."""
     total_input_tokens: int
+    """Input tokens of all models, over all depths."""
     total_output_tokens: int
+    """Output tokens of all models, over all depths."""
     tool_calls: int = 0
     """Tool calls made from cells, over all depths."""
     cache_hits: int = 0
+    """Sub-calls that were answered from a cache; they cost nothing."""
     usage_by_model: dict[str, UsageMetadata] = {}
     """Tokens by model name, with cached and reasoning tokens where the provider tells them."""
     cost: float | None = None
@@ -363,18 +367,22 @@ class RLMResponse(Record):
     unpriced_models: tuple[str, ...] = ()
     """Why `cost` is None: models that replied without a price, or without telling their tokens."""
     elapsed_seconds: float = 0.0
+    """Wall time of the run, its earlier parts included when it was resumed."""
     repl_variables: dict[str, str] = {}
     """The variables at the end: name to a short summary."""
     structured_response: Any = None
     """The answer as what `response_format` asked for: an instance of its model, or JSON data. None
     without a `response_format`, and when the run ended without an answer that fits it."""
     query: str = ""
+    """What was asked."""
     context: ContextSummary | None = None
+    """What it was asked about: kind, length, hash, start and end; not the whole text."""
     sandbox_missing: tuple[str, ...] = ()
     """What the sandbox did not guarantee on this machine; names as in `Sandbox.guarantees`."""
     questions: tuple[dict[str, Any], ...] = ()
     """What a person is asked; the run is `"interrupted"` and goes on with `Command(resume=...)`."""
     trajectory: tuple[Iteration, ...] = ()
+    """Everything that happened: each reply, its cells, their calls, and what the root model saw."""
 
     @model_validator(mode="before")
     @classmethod

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from langchain_core.language_models import BaseChatModel
 
 import langchain_replm
 from langchain_replm import evals, progress, sandbox, testing
@@ -87,13 +88,25 @@ def test_every_link_of_the_site_leads_somewhere(site: Path, pages: dict[Path, Pa
 
 
 def test_every_public_name_has_its_place(site: Path) -> None:
-    # Sphinx's format: four lines of header, then compressed lines that begin with a name.
-    inventory = (site / "objects.inv").read_bytes().split(b"\n", 4)[4]
-    there = {line.split(" ", 1)[0] for line in zlib.decompress(inventory).decode().splitlines()}
+    there = documented(site)
     packages = (langchain_replm, sandbox, testing, progress, evals)
     public = {f"{package.__name__}.{name}" for package in packages for name in all_of(package)}
     assert len(public) > 40
     assert not (public | ELSEWHERE) - there
+
+
+def documented(site: Path) -> set[str]:
+    """Names in the inventory: four lines of header, then compressed lines that begin with one."""
+    inventory = (site / "objects.inv").read_bytes().split(b"\n", 4)[4]
+    return {line.split(" ", 1)[0] for line in zlib.decompress(inventory).decode().splitlines()}
+
+
+@pytest.mark.parametrize("name", ["RLM", "RLMChatModel", "RLMConfig", "ModelPrice", "RLMResponse"])
+def test_every_field_has_its_place(site: Path, name: str) -> None:
+    inherited = set(BaseChatModel.model_fields) if name == "RLMChatModel" else {"name"}
+    fields = set(getattr(langchain_replm, name).model_fields) - inherited
+    missing = fields - {item.rpartition(".")[2] for item in documented(site) if f".{name}." in item}
+    assert not missing
 
 
 def all_of(package: object) -> list[str]:
