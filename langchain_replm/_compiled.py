@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from langchain_replm._cache import SubCallCache
 from langchain_replm._context_chunks import checkpoint_contexts
 from langchain_replm._effects import SESSION_ROOM_CHARS, Datum
-from langchain_replm._entry import check_query, explained, fresh_state, going_on
+from langchain_replm._entry import check_query, explained, fresh_state, going_on, recounted
 from langchain_replm._lanes import Lanes
 from langchain_replm._nested import configurable_of, told_apart
 from langchain_replm._partial import pulled, tell_partial
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
 
     from langchain_replm.context_store import ContextStore
     from langchain_replm.sandbox._places import IdleSession, Places
-
-SUPERSTEPS_PER_ITERATION = 4
-MANY_SUPERSTEPS = 10_000
 
 
 class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
@@ -101,6 +98,7 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
 
         An iteration in `values["trajectory"]` replaces the one of its number.
         """
+        values = recounted(values)
         if as_node is None and isinstance(values, dict):
             values = going_on(values, self.get_state(config))
         return super().update_state(config, values, as_node, task_id)
@@ -113,6 +111,7 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
         task_id: str | None = None,
     ) -> RunnableConfig:
         """`update_state`, awaitable."""
+        values = recounted(values)
         if as_node is None and isinstance(values, dict):
             values = going_on(values, await self.aget_state(config))
         return await super().aupdate_state(config, values, as_node, task_id)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.errors import EmptyInputError
 from langgraph.types import Command
 
@@ -18,24 +15,22 @@ from langchain_replm.types import encodable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from langgraph.types import Checkpointer, StateSnapshot
+    from langgraph.types import StateSnapshot
 
     from langchain_replm.context_store import ContextHandle
 
 
-def distrustful(checkpointer: Checkpointer) -> Checkpointer:
-    """The checkpointer, with a serializer that rebuilds safe types only.
-
-    As it comes, LangGraph's rebuilds objects of any class that can be imported, so whoever can
-    write to the database could call what they like. Our state is JSON data and needs none.
-    """
-    if not isinstance(checkpointer, BaseCheckpointSaver):
-        return checkpointer
-    if type(checkpointer.serde) is not JsonPlusSerializer:
-        return checkpointer  # somebody has chosen it
-    twin = copy(checkpointer)  # it shares connections and locks; the caller's own stays as it is
-    twin.serde = JsonPlusSerializer(allowed_msgpack_modules=None)
-    return twin
+def recounted(values: Any) -> Any:
+    """An edit that takes iterations or runs away, with the counts that say how many there are."""
+    if not isinstance(values, dict):
+        return values
+    counts = {"trajectory": "finished", "session": "runs"}
+    gone = {
+        count: 0
+        for name, count in counts.items()
+        if name in values and (values[name] is None or values[name][:1] == [None])
+    }
+    return {**values, **gone} if gone else values
 
 
 def going_on(values: dict[str, Any], snapshot: StateSnapshot) -> Any:
@@ -81,6 +76,7 @@ def fresh_state(query: str, handle: ContextHandle) -> dict[str, Any]:
         "asked": {"query": query, "context": handle},
         "input_key": input_key(query, handle),
         "trajectory": None,
+        "finished": 0,
         "turn": None,
         "variables": {},
         "limit": None,

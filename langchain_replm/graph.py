@@ -17,8 +17,8 @@ from langgraph.graph import END, START, StateGraph
 from langchain_replm._cache import check_cache
 from langchain_replm._compiled import RLMGraph
 from langchain_replm._context_chunks import as_context_store
+from langchain_replm._distrust import distrustful
 from langchain_replm._drivers import Node
-from langchain_replm._entry import distrustful
 from langchain_replm._models import resolve_by_depth, resolve_chat_model, resolve_named
 from langchain_replm._nodes.candidates import candidates
 from langchain_replm._nodes.parse import parse, wants_sandbox

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from langchain_replm._channels import GO_ON_FROM
 from langchain_replm._file_text import FileText
 from langchain_replm._log import log_failure
 from langchain_replm.budget import Spend
@@ -20,7 +21,7 @@ from langchain_replm.context_store import (
     find_context,
 )
 from langchain_replm.errors import RLMError
-from langchain_replm.state import read_trajectory, read_turn
+from langchain_replm.state import check_state, read_trajectory, read_turn
 from langchain_replm.types import (
     Iteration,
     ended_seconds,
@@ -243,8 +244,9 @@ class RunScope:
         """
         run_id = state.get("run_id")
         if not isinstance(run_id, str) or not run_id:
-            msg = "The checkpoint names no run; it was damaged or written by another version."
+            msg = f"The checkpoint names no run; it is damaged. {GO_ON_FROM}"
             raise RLMError(msg)
+        check_state(state)
         self.run_id = run_id
         past = read_trajectory(state)
         done = total(past)

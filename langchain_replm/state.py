@@ -14,7 +14,8 @@ from langgraph.channels.delta import DeltaChannel
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from langchain_replm.context_store import ContextHandle  # noqa: TC001 - LangGraph reads them
+from langchain_replm._channels import GO_ON_FROM, add_runs, record_steps
+from langchain_replm.context_store import ContextHandle
 from langchain_replm.errors import RLMError
 from langchain_replm.types import (
     Cell,
@@ -64,47 +65,6 @@ class RejectedAnswer(TypedDict):
     problem: str
 
 
-def record_steps(steps: list[dict[str, Any]], writes: Sequence[Any]) -> list[dict[str, Any]]:
-    """What writes make of a trajectory.
-
-    Iterations are appended; one with a number that is there replaces that one (somebody has edited
-    it); None starts anew, also as the first item of a list. Writes are checkpointed one by one and
-    folded when they are read: a channel that is written whole at every superstep grows with the
-    square of the run.
-
-    Raises:
-        RLMError: A write is no list of iterations; the checkpoint was damaged.
-    """
-    steps = list(steps)
-    for write in writes:
-        if write is None:
-            steps = []
-            continue
-        if isinstance(write, list) and write[:1] == [None]:
-            steps, write = [], write[1:]  # noqa: PLW2901 - a run that goes on with another one
-        if not isinstance(write, list) or not all(isinstance(step, dict) for step in write):
-            msg = f"A write to the trajectory is no list of iterations: {str(write)[:80]!r}"
-            raise RLMError(msg)
-        for step in write:
-            numbers = [known.get("number") for known in steps]
-            if step.get("number") in numbers:
-                steps[numbers.index(step.get("number"))] = step
-            else:
-                steps.append(step)
-    return steps
-
-
-def add_runs(runs: list[dict[str, Any]], writes: Sequence[Any]) -> list[dict[str, Any]]:
-    """What writes make of the session: finished runs in their order; None forgets them."""
-    runs = list(runs)
-    for write in writes:
-        if write is not None and not isinstance(write, list):
-            msg = f"A write to the session is no list of runs: {str(write)[:80]!r}"
-            raise RLMError(msg)
-        runs = [] if write is None else [*runs, *write]
-    return runs
-
-
 class RLMState(TypedDict, total=False):
     """Everything that the loop carries from node to node."""
 
@@ -120,6 +80,10 @@ class RLMState(TypedDict, total=False):
     """Finished iterations, as JSON data of `Iteration`."""
     session: Annotated[list[dict[str, Any]], DeltaChannel(add_runs)]
     """Earlier runs on the same thread, as JSON data of `PastRun`; their REPL is that of this."""
+    finished: int
+    """Iterations in `trajectory`, at least; one that is shorter was damaged."""
+    runs: int
+    """Runs in `session`, at least."""
     turn: dict[str, Any] | None
     """The iteration in work, as JSON data of `Turn`."""
     variables: dict[str, str]
@@ -225,7 +189,9 @@ def read_trajectory(state: Mapping[str, Any]) -> list[Iteration]:
     Raises:
         RLMError: The state holds something else; it was damaged, or written by other code.
     """
-    return _read(_ITERATIONS, state.get("trajectory") or [], "trajectory")
+    steps = _read(_ITERATIONS, state.get("trajectory") or [], "trajectory")
+    _check_count(steps, state.get("finished"), "trajectory")
+    return steps
 
 
 def read_session(state: Mapping[str, Any]) -> list[PastRun]:
@@ -234,7 +200,9 @@ def read_session(state: Mapping[str, Any]) -> list[PastRun]:
     Raises:
         RLMError: The state holds something else; it was damaged, or written by other code.
     """
-    return _read(_RUNS, state.get("session") or [], "session")
+    runs = _read(_RUNS, state.get("session") or [], "session")
+    _check_count(runs, state.get("runs"), "session")
+    return runs
 
 
 def variables_of(state: Mapping[str, Any], more: Sequence[Cell] = ()) -> dict[str, str]:
@@ -302,6 +270,37 @@ def _questions(state: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     return tuple(value if isinstance(value, dict) else {"ask": value} for value in values)
 
 
+def check_state(state: Mapping[str, Any]) -> None:
+    """Check what a run that goes on reads without looking.
+
+    Raises:
+        RLMError: The state holds something else; it was damaged, or written by other code.
+    """
+    for name, adapter in _REST.items():
+        if state.get(name) is not None or name in {"query", "context_handle"}:
+            _read(adapter, state.get(name), name)
+
+
+def _check_count(found: Sequence[object], count: object, name: str) -> None:
+    if isinstance(count, int) and len(found) < count:
+        msg = (
+            f"The state's {name!r} is damaged: {count} were kept and {len(found)} are there. "
+            f"{GO_ON_FROM}"
+        )
+        raise RLMError(msg)
+
+
+_REST: dict[str, TypeAdapter[Any]] = {
+    "query": TypeAdapter(str),
+    "context_handle": TypeAdapter(ContextHandle),
+    "asked": TypeAdapter(dict[str, Any]),
+    "variables": TypeAdapter(dict[str, str]),
+    "granted": TypeAdapter(dict[str, float]),
+    "limit": TypeAdapter(StopReason),
+    "rejected": TypeAdapter(RejectedAnswer),
+    "finished": TypeAdapter(int),
+    "runs": TypeAdapter(int),
+}
 _ITERATIONS = TypeAdapter(list[Iteration])
 _TURN = TypeAdapter(Turn)
 _RUNS = TypeAdapter(list[PastRun])
@@ -311,5 +310,8 @@ def _read(adapter: TypeAdapter[T], data: object, name: str) -> T:
     try:
         return adapter.validate_python(data)
     except ValidationError as error:
-        msg = f"The state's {name!r} is damaged or was written by another version: {error}"
+        msg = (
+            f"The state's {name!r} is damaged or was written by another version. {GO_ON_FROM} "
+            f"{error}"
+        )
         raise RLMError(msg) from error

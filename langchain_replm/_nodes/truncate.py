@@ -21,6 +21,7 @@ from langchain_replm.state import (
     PastRun,
     Turn,
     make_response,
+    read_session,
     read_trajectory,
     read_turn,
     variables_of,
@@ -70,8 +71,10 @@ def truncate(state: RLMState, scope: RunScope) -> Flow:
         update |= {"answer": answer, "stop_reason": stop_reason}
         update["elapsed_seconds"] = scope.elapsed_seconds()
         update["session"] = _past_runs(state, [*past, turn.as_iteration(None)], answer, scope)
+        update["runs"] = len(read_session(state)) + len(update["session"])
     step = turn.as_iteration(observation)
     update["trajectory"] = [step.model_dump()]
+    update["finished"] = len({step.number, *(known.number for known in past)})
     if stop_reason is not None:
         detail = {"answer": answer, "stop_reason": stop_reason}
         record = {**update, "trajectory": [*past, step]}

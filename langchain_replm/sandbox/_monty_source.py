@@ -74,7 +74,7 @@ class Source:
             if isinstance(last.value, ast.Starred):
                 # Python's own words; its parser alone lets this pass.
                 msg = "can't use starred expression here"
-                raise SyntaxError(msg)
+                raise SyntaxError(msg)  # noqa: TRY004 - as Python does
             start, end = self._span(last)
             rest = self._lines[(last.end_lineno or 0) - 1][last.end_col_offset or 0 :]
             if not rest.lstrip().startswith(b";"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +15,35 @@ from langchain_replm.testing import ScriptedChatModel
 from tests.scenarios import cell
 
 CONFIG: Any = {"configurable": {"thread_id": "t"}}
+SAYS_WHAT_TO_DO = (
+    r"(?s)(damaged|no list of|is not in).*(Go on from an older|ask again|forget the run)"
+)
 CONSTRUCTOR_WITH_ARGUMENTS = 1
 """LangGraph's msgpack extension that calls a class with arguments."""
 
 
-def stopped(connection: sqlite3.Connection) -> RLM:
-    """A run that stands before its second reply."""
+def stopped(connection: sqlite3.Connection, *, in_cell: bool = False) -> RLM:
+    """A run that stands before its second reply, or in the middle of its first cell."""
 
     def respond(messages: list[Any]) -> str:
         if len(messages) > 2 and not done:
             done.append(True)
             raise KeyboardInterrupt
-        return cell("a = llm_query('x')") if len(messages) == 2 else cell("FINAL(a)")
+        calls = "a = llm_query('x')"
+        if in_cell:
+            calls += "; llm_query('stop')"
+        return cell(calls) if len(messages) == 2 else cell("FINAL(a)")
+
+    def answer(messages: list[Any]) -> str:
+        if messages[-1].text == "stop" and not done:
+            done.append(True)
+            raise KeyboardInterrupt
+        return "read"
 
     done: list[bool] = []
     rlm = RLM(
         ScriptedChatModel(respond=respond),
-        sub_model=ScriptedChatModel(replies=["read"] * 9),
+        sub_model=ScriptedChatModel(respond=answer),
         config=RLMConfig(sandbox_mode="none"),
         checkpointer=SqliteSaver(connection),
     )
@@ -65,7 +76,7 @@ def test_an_object_in_a_checkpoint_is_not_built(
         data = f"csubprocess\ncheck_call\n((lS'touch'\naS'{file}'\nat".encode() + b"R."
     column = "value" if table == "writes" else "checkpoint"
     connection.execute(f"update {table} set type = ?, {column} = ?", (kind, data))  # noqa: S608
-    with suppress(Exception):
+    with pytest.raises(RLMError, match=SAYS_WHAT_TO_DO):
         rlm.invoke(None, CONFIG)  # type: ignore[arg-type]
     assert not file.exists()
 
@@ -79,6 +90,80 @@ def test_the_attack_is_one(connection: sqlite3.Connection, tmp_path: Path) -> No
     assert file.exists()
 
 
+BYTES: dict[str, Any] = {
+    "cut": lambda old, kind: (old[: len(old) // 2], kind),
+    "one byte": lambda old, kind: (bytes([old[0] ^ 0xFF]) + old[1:], kind),
+    "empty": lambda old, kind: (b"", kind),
+    "null": lambda old, kind: (None, kind),
+    "no msgpack": lambda old, kind: (b"\xc1", "msgpack"),
+    "deep": lambda old, kind: (b"\x91" * 5_000, "msgpack"),
+    "a text": lambda old, kind: (ormsgpack.packb("text"), "msgpack"),
+    "a dict": lambda old, kind: (ormsgpack.packb({"a": 1}), "msgpack"),
+    "json": lambda old, kind: (b"{", "json"),
+    "an unknown type": lambda old, kind: (old, "nonsense"),
+}
+
+
+@pytest.mark.parametrize("how", BYTES)
+@pytest.mark.parametrize(
+    ("table", "column", "where"),
+    [
+        ("checkpoints", "checkpoint", "checkpoint_ns = ''"),
+        ("writes", "value", "checkpoint_ns = '' and channel in ('trajectory', 'turn')"),
+        ("writes", "value", "channel = 'replm_journal'"),
+        ("writes", "value", "channel = 'replm_context'"),
+    ],
+    ids=["checkpoints", "writes", "journal", "context"],
+)
+def test_bytes_of_another_kind_are_a_clear_error(
+    connection: sqlite3.Connection, table: str, column: str, where: str, how: str
+) -> None:
+    rlm = stopped(connection, in_cell="journal" in where)
+    read = f"select rowid, {column}, type from {table} where {where} and {column} is not null"  # noqa: S608
+    rows = connection.execute(read).fetchall()
+    assert rows
+    for row, old, kind in rows:
+        if old:
+            changed = (*BYTES[how](old, kind), row)
+            write = f"update {table} set {column} = ?, type = ? where rowid = ?"  # noqa: S608
+            connection.execute(write, changed)
+    with pytest.raises(RLMError, match=SAYS_WHAT_TO_DO):
+        rlm.invoke(None, CONFIG)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("metadata", ["", "{", "[]", "null", "7", '{"step": "x"}', None])
+def test_metadata_of_another_kind_is_a_clear_error(
+    connection: sqlite3.Connection, metadata: str | None
+) -> None:
+    rlm = stopped(connection)
+    data = None if metadata is None else metadata.encode()
+    connection.execute("update checkpoints set metadata = ?", (data,))
+    with pytest.raises(RLMError, match=SAYS_WHAT_TO_DO):
+        rlm.invoke(None, CONFIG)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("missing", ["writes", "trajectory", "context"])
+def test_what_is_missing_is_a_clear_error(connection: sqlite3.Connection, missing: str) -> None:
+    rlm = stopped(connection)
+    if missing == "writes":
+        connection.execute("delete from writes where checkpoint_ns = ''")
+    elif missing == "trajectory":
+        connection.execute("delete from writes where checkpoint_ns = '' and channel = 'trajectory'")
+    else:
+        connection.execute("delete from checkpoints where checkpoint_ns = 'replm_context'")
+    with pytest.raises(RLMError, match=SAYS_WHAT_TO_DO):
+        rlm.invoke(None, CONFIG)  # type: ignore[arg-type]
+
+
+def test_a_database_that_is_not_there_is_not_called_damaged(
+    connection: sqlite3.Connection,
+) -> None:
+    rlm = stopped(connection)
+    connection.execute("drop table writes")
+    with pytest.raises(sqlite3.OperationalError):
+        rlm.invoke(None, CONFIG)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -88,6 +173,14 @@ def test_the_attack_is_one(connection: sqlite3.Connection, tmp_path: Path) -> No
         {"turn": {"number": None}},
         {"session": [{"query": "q"}]},
         {"session": "text"},
+        {"query": 7},
+        {"context_handle": None},
+        {"context_handle": {"sha256": "x"}},
+        {"context_handle": "text"},
+        {"variables": ["a"]},
+        {"granted": {"max_sub_calls": "many"}},
+        {"limit": "nonsense"},
+        {"rejected": 3},
         {"run_id": 7},
         {"run_id": ""},
     ],
@@ -97,7 +190,7 @@ def test_data_of_another_shape_is_a_clear_error(
 ) -> None:
     rlm = stopped(connection)
     node = "parse" if "turn" in damage else None
-    with pytest.raises(RLMError, match=r"damaged|no list of|names no run"):  # noqa: PT012
+    with pytest.raises(RLMError, match=SAYS_WHAT_TO_DO):  # noqa: PT012
         if node:
             from langgraph.types import Command
 

@@ -60,6 +60,7 @@ COLOURED = {
     "_chat/nesting.py",
     "chat_model.py",
     "_compiled.py",
+    "_distrust.py",  # both colours of a checkpointer
     "_drivers.py",
     "_traces/calls.py",  # LangChain has two classes of callback manager
     "_traces/iterations.py",

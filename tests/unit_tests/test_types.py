@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from langchain_replm._channels import record_steps
 from langchain_replm.errors import RLMError
-from langchain_replm.state import Turn, make_response, read_trajectory, read_turn, record_steps
+from langchain_replm.state import Turn, make_response, read_trajectory, read_turn
 from langchain_replm.types import (
     Answer,
     Cell,
