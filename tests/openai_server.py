@@ -961,4 +961,5 @@ async def _serve_process(server: OpenAIServer, *, until_stdin_closes: bool) -> N
 
 
 if __name__ == "__main__":
-    main()
+    # Not the `main` above: the classes of `__main__` are not those that a responder imports.
+    importlib.import_module("tests.openai_server").main()

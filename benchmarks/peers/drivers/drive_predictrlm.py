@@ -1,0 +1,42 @@
+"""predict-rlm with its DirectPythonBackend, in a plain child: its default one needs Deno."""
+
+import asyncio
+
+from _driver import Base
+
+
+class System(Base):
+    def prepare(self, model, cell_seconds):
+        arun = self._prepare(model, cell_seconds)
+        runner = asyncio.Runner()
+        return lambda query, context: runner.run(arun(query, context))
+
+    def run_many(self, model, queries, context):
+        arun = self._prepare(model, None)
+
+        async def gather():
+            runs = [arun(query, context) for query in queries]
+            return await asyncio.gather(*runs, return_exceptions=True)
+
+        return [str(answer) for answer in asyncio.run(gather())]
+
+    def _prepare(self, model, cell_seconds):
+        import dspy
+        from predict_rlm import PredictRLM
+        from predict_rlm.backends.supervisor.runner import DirectPythonBackend
+
+        lm = dspy.LM(f"openai/{model}", api_base=self.base_url, api_key="x", cache=False)
+
+        async def arun(query, context):
+            rlm = PredictRLM(
+                "context, query -> answer",
+                lm=lm,
+                sub_lm=lm,
+                max_iterations=50,
+                max_llm_calls=20_000,
+                verbose=False,
+                interpreter=DirectPythonBackend(exec_timeout=cell_seconds or 120.0),
+            )
+            return (await rlm.acall(context=context, query=query)).answer
+
+        return arun
