@@ -236,6 +236,9 @@ def digest_of(context: StoredContext) -> str:
     """The hash of a context that is in memory."""
     digest = hashlib.sha256(b"str" if isinstance(context.value, str) else b"list")
     for item in context.items:
+        if len(item) < HASH_CHUNK_CHARS:
+            digest.update(f"{len(item)}:{item}".encode("utf-8", "surrogatepass"))
+            continue
         digest.update(f"{len(item)}:".encode())
         for chunk in encoded_chunks(item):
             digest.update(chunk)

@@ -5,31 +5,20 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
-import subprocess
 import sys
-import venv
 from pathlib import Path
 
-from benchmarks.compare.facts import PROBED, ROOT, Peer, known_peers, load
+from benchmarks._environments import environment
+from benchmarks.compare.facts import PROBED, Peer, known_peers, load, pinned
 from benchmarks.compare.probes import DIALECTS, probe
 from benchmarks.compare.tables import write
 
-VENVS = ROOT / ".venv-peers"
 
-
-def environment(peer: Peer) -> Path:
+def interpreter(peer: Peer) -> Path:
     """The interpreter of a peer; its environment is made when it is not there."""
     if peer.packages == ["."]:
         return Path(sys.executable)
-    home = VENVS / peer.key
-    python = home / "bin" / "python"
-    if not python.exists():
-        print(f"==> installing {peer.key} {peer.version}", file=sys.stderr)
-        venv.create(home, with_pip=True)
-    first, *others = peer.packages
-    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*install, f"{first}=={peer.version}", *others], check=True)
-    return python
+    return environment(peer.key, pinned(peer))
 
 
 def main() -> None:
@@ -46,7 +35,7 @@ def main() -> None:
 
 def look(peer: Peer) -> None:
     """Probe one peer and keep what was seen."""
-    python = environment(peer)
+    python = interpreter(peer)
     print(f"==> probing {peer.key} {peer.version}", file=sys.stderr)
     found = probe(python, peer.key)
     for name, fact in found.items():

@@ -72,6 +72,12 @@ def known_peers(data: dict[str, Any] | None = None) -> list[Peer]:
     return [Peer(key, **values) for key, values in data["peers"].items()]
 
 
+def pinned(peer: Peer) -> list[str]:
+    """What pip installs for a peer; the version is that of its first package."""
+    first, *others = peer.packages
+    return [f"{first}=={peer.version}", *others]
+
+
 def fact(row: dict[str, Any], peer: Peer, seen: dict[str, Any]) -> Fact:
     ran = seen.get(peer.key, {}) if row.get("probed") else {}
     found = ran.get("found", {}).get(row["key"])

@@ -47,7 +47,15 @@ class Dialect:
         return self.reply.replace("{code}", json.dumps(code)[1:-1] if self.is_json else code)
 
 
-_DSPY = "[[ ## reasoning ## ]]\nNext.\n\n[[ ## code ## ]]\n```python\n{code}\n```\n\n[[ ## completed ## ]]"
+_DSPY = """[[ ## reasoning ## ]]
+Next.
+
+[[ ## code ## ]]
+```python
+{code}
+```
+
+[[ ## completed ## ]]"""
 _PREDICT = '{"plan": "Next.", "code": "```repl\\n{code}\\n```"}'
 
 DIALECTS = {
@@ -80,9 +88,7 @@ DIALECTS = {
         reply="```python\n{code}\n```",
         sub_reply="```python\nFINAL('{text}')\n```",
     ),
-    "recursiveflow": Dialect(
-        final="```repl\ndone(result)\n```", context="INPUTS['context']"
-    ),
+    "recursiveflow": Dialect(final="```repl\ndone(result)\n```", context="INPUTS['context']"),
     "recursivellm": Dialect(final="FINAL_VAR(result)", reply="{code}"),
 }
 
@@ -104,7 +110,8 @@ def respond(request: Any) -> Reply:
     cells = CASES[case](int(times), dialect, tag[1])
     if case == "own" and turn == 2:
         seen = " ".join(sorted(set(re.findall(r"seen by (job-\d+)", text))))
-        return Reply(dialect.cell(f"result = {seen or 'nothing'!r}\nprint(result)"), delay_seconds=slow)
+        code = f"result = {seen or 'nothing'!r}\nprint(result)"
+        return Reply(dialect.cell(code), delay_seconds=slow)
     if turn <= len(cells):
         first = dialect.first if turn == 1 else ""
         return Reply(dialect.cell(first + cells[turn - 1]), delay_seconds=slow)
@@ -119,11 +126,9 @@ def _loop(times: int, _dialect: Dialect, _tag: str) -> list[str]:
 
 
 def _fanout(times: int, dialect: Dialect, _tag: str) -> list[str]:
-    return [
-        f"prompts = [f'question {{i}}' for i in range({times})]\n"
-        f"replies = {dialect.batch}\n"
-        "result = str(sum('ok' in str(reply) for reply in replies))\nprint(result)"
-    ]
+    prompts = f"prompts = [f'question {{i}}' for i in range({times})]"
+    count = "result = str(sum(['ok' in str(reply) for reply in replies]))\nprint(result)"
+    return [f"{prompts}\nreplies = {dialect.batch}\n{count}"]
 
 
 def _read(_times: int, dialect: Dialect, _tag: str) -> list[str]:

@@ -40,6 +40,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
@@ -47,7 +48,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkab
 from langchain_replm.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 WIRE_VERSION: Final = 1
 
@@ -705,7 +706,7 @@ def _encoded(text: str) -> Iterator[bytes]:
         yield text[start : start + CHUNK_CHARS].encode("utf-8", "surrogatepass")
 
 
-def _chunk_frames(lengths: Sequence[int], texts: Any) -> Iterator[bytes]:
+def _chunk_frames(lengths: Sequence[int], texts: Iterable[str | RawText]) -> Iterator[bytes]:
     """Give raw frames of about 1 MiB: the lengths, then the texts, small ones gathered."""
     batch = bytearray()
     for piece in _pieces(lengths, texts):
@@ -717,9 +718,23 @@ def _chunk_frames(lengths: Sequence[int], texts: Any) -> Iterator[bytes]:
         yield len(batch).to_bytes(4, "big") + b"B" + batch
 
 
-def _pieces(lengths: Sequence[int], texts: Any) -> Iterator[bytes]:
+def _pieces(lengths: Sequence[int], texts: Iterable[str | RawText]) -> Iterator[bytes]:
     for start in range(0, len(lengths), CHUNK_CHARS // 8):
         part = lengths[start : start + CHUNK_CHARS // 8]
-        yield b"".join(length.to_bytes(8, "little") for length in part)
+        yield struct.pack(f"<{len(part)}Q", *part)
+    held: list[str] = []  # millions of short texts are encoded in groups, not one by one
+    chars = 0
     for text in texts:
-        yield from text.pieces() if isinstance(text, RawText) else _encoded(text)
+        if not isinstance(text, str):
+            yield from text.pieces()
+        elif len(text) > CHUNK_CHARS:
+            yield from _encoded("".join(held))
+            yield from _encoded(text)
+            held, chars = [], 0
+        else:
+            held.append(text)
+            chars += len(text)
+            if chars > CHUNK_CHARS or len(held) > CHUNK_CHARS:
+                yield from _encoded("".join(held))
+                held, chars = [], 0
+    yield from _encoded("".join(held))

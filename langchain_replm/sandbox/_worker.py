@@ -18,6 +18,7 @@ import os
 import sys
 from _queue import SimpleQueue
 from _thread import allocate_lock, start_new_thread
+from struct import unpack_from
 
 # As in `typing`, whose import would cost a worker a quarter of its start.
 TYPE_CHECKING = False
@@ -304,11 +305,12 @@ def _read_context(link: Link, shape: dict[str, Any]) -> Any:
     blob = link.read_blob(shape["bytes"])
     if shape["kind"] == "str":
         return blob.decode("utf-8", "surrogatepass")
-    view, count = memoryview(blob), shape["items"]
-    items, start = [], 8 * count
-    for index in range(count):
-        end = start + int.from_bytes(view[8 * index : 8 * index + 8], "little")
-        items.append(str(view[start:end], "utf-8", "surrogatepass"))
+    count = shape["items"]
+    lengths, start = unpack_from(f"<{count}Q", blob), 8 * count
+    items = []
+    for length in lengths:
+        end = start + length
+        items.append(blob[start:end].decode("utf-8", "surrogatepass"))
         start = end
     return items
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import tracemalloc
 from typing import Any
 
@@ -144,6 +145,21 @@ def test_a_list_is_lengths_then_texts():
 
 def test_small_documents_share_a_frame():
     assert len(frames(b"".join(Session().start(Setup(policy={}, context=["ab"] * 20_000))))) == 2
+
+
+def test_documents_that_are_gathered_are_cut_where_they_were():
+    texts = ["a\ud800", "\udc00b", "", "ä" * 300_000, "灰鷺", "x" * 262_145, "end"]
+    texts += [""] * 300_000 + ["last"]
+    [_, *raw] = frames(b"".join(Session().start(Setup(policy={}, context=texts))))
+    blob = b"".join(payload for _, payload in raw)
+    assert max(len(payload) for _, payload in raw) <= 2 * 2**20
+    lengths = struct.unpack_from(f"<{len(texts)}Q", blob)
+    start, found = 8 * len(texts), []
+    for length in lengths:
+        found.append(blob[start : start + length].decode("utf-8", "surrogatepass"))
+        start += length
+    assert found == texts
+    assert start == len(blob)
 
 
 @pytest.mark.parametrize(("context", "kind"), [(None, "none"), ("", "str"), ([], "list")])
