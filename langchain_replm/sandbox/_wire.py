@@ -48,7 +48,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkab
 from langchain_replm.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 WIRE_VERSION: Final = 1
 
@@ -706,7 +706,7 @@ def _encoded(text: str) -> Iterator[bytes]:
         yield text[start : start + CHUNK_CHARS].encode("utf-8", "surrogatepass")
 
 
-def _chunk_frames(lengths: Sequence[int], texts: Iterable[str | RawText]) -> Iterator[bytes]:
+def _chunk_frames(lengths: Sequence[int], texts: Any) -> Iterator[bytes]:
     """Give raw frames of about 1 MiB: the lengths, then the texts, small ones gathered."""
     batch = bytearray()
     for piece in _pieces(lengths, texts):
@@ -718,7 +718,7 @@ def _chunk_frames(lengths: Sequence[int], texts: Iterable[str | RawText]) -> Ite
         yield len(batch).to_bytes(4, "big") + b"B" + batch
 
 
-def _pieces(lengths: Sequence[int], texts: Iterable[str | RawText]) -> Iterator[bytes]:
+def _pieces(lengths: Sequence[int], texts: Any) -> Iterator[bytes]:
     for start in range(0, len(lengths), CHUNK_CHARS // 8):
         part = lengths[start : start + CHUNK_CHARS // 8]
         yield struct.pack(f"<{len(part)}Q", *part)
