@@ -10,6 +10,7 @@ import gc
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from langchain_replm.testing import ScriptedChatModel
 
 LOADING_AIM, LOADED_AIM = 2.2, 1.1
 TIME_AIM = 1.5
+FILE, FILE_AIM = "file", 0.1
+"""A file is streamed to the worker: the host holds pieces of it, never the whole."""
 KINDS = {
     "ASCII": "the heron stands still in the cold water\n",
     "Latin-1": "der Reiher hört die Flöße, später, im Fluß\n",
@@ -47,6 +50,12 @@ def measure(plan: Plan) -> Iterator[Row]:
         ]
         for name, taken, aim in memory:
             yield Row("context", f"{case}, {name}", taken, floor, aim)
+    seen = _measure_memory(FILE, 5 * megabytes)
+    floor = f"the size of the file: {seen['own'] / 1e6:.0f} MB"
+    for name in ("peak", "worker"):
+        aim = FILE_AIM if name == "peak" else None
+        case = f"file of {5 * megabytes} MB, {'host at its peak' if name == 'peak' else name}"
+        yield Row("context", case, seen[name], floor, aim)
     yield from _measure_time(megabytes, plan)
 
 
@@ -101,6 +110,15 @@ def _measure_memory(kind: str, megabytes: int) -> dict[str, float]:
     return found
 
 
+def in_file(folder: str, megabytes: int) -> Path:
+    """A text file of so many megabytes, written in pieces."""
+    path, piece = Path(folder) / "context.txt", KINDS["ASCII"] * 25_000
+    with path.open("w", encoding="utf-8") as file:
+        for _ in range(megabytes * 1_000_000 // len(piece) + 1):
+            file.write(piece)
+    return path
+
+
 def memory_child(kind: str, megabytes: int) -> dict[str, float]:
     """In a fresh process: resident memory over the base line, in multiples of the context."""
     seen: dict[str, int] = {}
@@ -119,11 +137,13 @@ def memory_child(kind: str, megabytes: int) -> dict[str, float]:
     worker_base = seen["worker"]
     gc.collect()
     base = resident()
-    context = make_context(kind, megabytes)
-    gc.collect()
-    own = resident() - base
-    forget_peak()
-    RLM(ScriptedChatModel(respond=look)).invoke({"query": QUERY, "context": context})
+    with tempfile.TemporaryDirectory() as folder:
+        is_file = kind == FILE
+        context: Any = in_file(folder, megabytes) if is_file else make_context(kind, megabytes)
+        gc.collect()
+        own = context.stat().st_size if is_file else resident() - base
+        forget_peak()
+        RLM(ScriptedChatModel(respond=look)).invoke({"query": QUERY, "context": context})
     return {
         "own": own,
         "peak": (seen["peak"] - base) / own,

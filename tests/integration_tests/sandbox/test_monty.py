@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.documents import Document
+from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_replm import RLM, RLMConfig, RLMResponse
 from langchain_replm.errors import ConfigurationError, SandboxError
@@ -476,3 +479,32 @@ def test_typed_sub_calls_and_maps_work_here_too(harness: Any) -> None:
     assert one.output("llm_query('q')['typed']") == "False\n"
     assert "schema takes" in one.error("llm_query('q', schema=len)")
     assert "{item}" in one.error("llm_map([1], 'no')")
+
+
+# A session with several questions.
+
+
+@pytest.mark.parametrize("idle_seconds", [None, 1_000], ids=["rebuilt", "kept open"])
+def test_another_context_is_put_into_the_repl_and_its_variables_stay(
+    idle_seconds: float | None,
+) -> None:
+    replies = [
+        cell("words = context.split()", "n = len(context)", "FINAL(words)"),
+        cell("print(history)", "n = [n, len(context), context[1]]", "FINAL(words)"),
+        cell("FINAL([n, context_metadata, context, words, len(history)])"),
+    ]
+    config: Any = {"configurable": {"thread_id": "t"}}
+    with RLM(
+        ScriptedChatModel(replies=replies),
+        config=RLMConfig(idle_seconds=idle_seconds),
+        sandbox=MontySandbox(),
+        checkpointer=InMemorySaver(),
+    ) as rlm:
+        rlm.invoke({"query": "first?", "context": "two words"}, config)
+        second = rlm.invoke({"query": "second?", "context": ["a", "list"]}, config)
+        assert "first?" in second.trajectory[0].cells[0].output_head
+        documents = [Document("doc", metadata={"page": 1})]
+        third = rlm.invoke({"query": "third?", "context": documents}, config)
+    assert json.loads(third.answer) == [
+        [9, 2, "list"], [{"page": 1}], ["doc"], ["two", "words"], 2,
+    ]  # fmt: skip
