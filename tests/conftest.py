@@ -11,6 +11,14 @@ from pathlib import Path
 import pytest
 import pytest_socket
 
+from tests import processes
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_process_outlives_the_tests() -> Iterator[None]:
+    yield
+    assert processes.outlived() == []
+
 
 @pytest.fixture(autouse=True)
 def _no_network_in_unit_tests(request: pytest.FixtureRequest) -> Iterator[None]:

@@ -13,6 +13,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+STARTED: list[Path] = []
+"""The folders of all servers of this process; nothing may run in them when the tests end."""
+
 
 @dataclass(frozen=True)
 class Server:
@@ -67,6 +70,7 @@ def server() -> Iterator[Server]:
             "-E", "UTF8", "--locale=C.UTF-8",
         )  # fmt: skip
         made = Server(folder, port)
+        STARTED.append(folder)
         made.start()
         try:
             yield made
