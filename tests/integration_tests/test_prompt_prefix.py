@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import uuid
 from typing import Any
 
 import pytest
@@ -60,9 +61,9 @@ def server() -> Any:
 
 @pytest.fixture
 async def models(server: OpenAIServer) -> Any:
-    made = [
-        ChatOpenAI(model=name, base_url=server.base_url, api_key="x") for name in ("root", "sub")
-    ]
+    # An address of its own for each test: langchain-openai keeps its clients by address.
+    url = f"{server.origin}/{uuid.uuid4()}/v1"
+    made = [ChatOpenAI(model=name, base_url=url, api_key="x") for name in ("root", "sub")]
     yield made
     for model in made:
         model.root_client.close()
@@ -85,9 +86,8 @@ async def test_requests_of_a_run_extend_each_other(
 async def test_requests_of_the_chat_model_extend_each_other(
     way: str, models: list[ChatOpenAI], server: OpenAIServer
 ) -> None:
-    model = RLMChatModel(
-        root_model=models[0], sub_model=models[1], context=TEXT, direct_below_chars=0
-    )
+    config = RLMConfig(direct_below_chars=0)
+    model = RLMChatModel(root_model=models[0], sub_model=models[1], context=TEXT, config=config)
     match way:
         case "invoke":
             text = model.invoke("How many parts?").text
