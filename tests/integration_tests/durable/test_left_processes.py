@@ -24,9 +24,7 @@ HERE = "tests.integration_tests.durable.test_left_processes"
 
 def die_with_workers(folder: str) -> None:
     """Leave an idle session open, and have a running one when the process is killed."""
-    root = script(
-        cell("n = 1", "FINAL(n)"), cell("import time", "print('going')", "while True: n += 1")
-    )
+    root = script(cell("n = 1", "FINAL(n)"))
     rlm = RLM(root, config=RLMConfig(idle_seconds=1_000), checkpointer=InMemorySaver())
     given: Any = {"query": "q", "context": "text"}
     rlm.invoke(given, CONFIG)
@@ -38,9 +36,8 @@ def die_with_workers(folder: str) -> None:
         if event.type == "cell_start" and "while True" in event.detail["code"]:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    other: Any = {"configurable": {"thread_id": "other"}}
     loops = RLM(script(cell("while True: pass")))
-    loops.generate("q", "text", on_event=killed_in_its_cell, config=other)
+    loops.generate("q", "text", on_event=killed_in_its_cell)
 
 
 def test_workers_idle_and_running_end_with_a_host_that_is_killed(tmp_path: Path) -> None:
