@@ -11,7 +11,7 @@ ARGS ?=
 # Processes that share the tests; one file stays in one process. JOBS=0 for a debugger.
 JOBS ?= auto
 
-.PHONY: help demo demo-local test attacks lint type format unit_tests bench docs compare clean
+.PHONY: help demo demo-local test coverage attacks lint type format unit_tests bench docs compare clean
 
 help: ## show the commands
 	@grep -E '^[a-z_-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,13 @@ test: lint type ## check style and types, then run every test
 
 unit_tests: $(VENV)/.group-dev ## only the fast tests
 	@$(BIN)/python -m pytest tests/unit_tests $(ARGS)
+
+coverage: $(VENV)/.group-dev ## every test again, and which branches none of them takes
+	@rm -f .coverage .coverage.*
+	@$(BIN)/python -m pytest -p tests.worker_coverage --cov --cov-report= --cov-fail-under=0 \
+		--numprocesses $(JOBS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m coverage combine --quiet --append
+	@$(BIN)/python -m coverage report
 
 attacks: $(VENV)/.group-dev ## every attack of the corpus in every sandbox, the heavy ones too
 	@EVERY_ATTACK=1 $(BIN)/python -m pytest tests/security_tests/test_corpus.py $(ARGS)

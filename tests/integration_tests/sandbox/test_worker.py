@@ -1121,15 +1121,21 @@ def test_a_cell_that_ignores_interrupts_is_killed(p):
     assert p.session.state is State.CLOSED
 
 
+def until_eof(h):
+    """A cell in the host's process may still say that it was interrupted."""
+    while not (done := h.pump(timeout=30)).eof:
+        assert done.data
+    return done
+
+
 def test_kill_from_another_thread_ends_an_exchange(h):
     h.start_cell("import time\nllm_query('running')\nfor _ in range(3000): time.sleep(0.01)")
     wait_until_running(h)
     timer = threading.Timer(0.1, h.transport.kill)
     timer.start()
     start = time.monotonic()
-    done = h.pump(timeout=30)
+    done = until_eof(h)
     timer.join()
-    assert done.eof
     assert not done.timed_out
     assert time.monotonic() - start < 10
 
@@ -1139,7 +1145,7 @@ def test_close_from_another_thread_ends_an_exchange(h):
     wait_until_running(h)
     timer = threading.Timer(0.1, h.transport.close)
     timer.start()
-    assert h.pump(timeout=30).eof
+    until_eof(h)
     timer.join()
     assert h.transport.exchange([b"x"], 0).eof
 
