@@ -1,7 +1,8 @@
 """The real `langgraph dev` on loopback, in an environment of its own, so that the tests' stays small.
 
 The server is taken from this environment when it is there, and else from `.venv-server` beside the
-project, which is made from the dependency group `server` when it is missing.
+project, which is made from the dependency group `server` when it is missing. What this environment
+has already is seen from there, and only the rest is installed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -32,18 +35,20 @@ def command() -> str | None:
         return str(Path(sys.executable).with_name("langgraph"))
     program = HOME / "bin" / "langgraph"
     if not program.exists():
-        steps = [
-            [sys.executable, "-m", "venv", str(HOME)],
-            [str(HOME / "bin" / "python"), "-m", "pip", "install", "-q", "pip>=25.1"],
-            [str(HOME / "bin" / "python"), "-m", "pip", "install", "-q", str(ROOT),
-             "--group", f"{ROOT / 'pyproject.toml'}:server"],
-        ]  # fmt: skip
+        requirements = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
         try:
-            for step in steps:
-                subprocess.run(step, check=True, capture_output=True, timeout=280)
+            _run(sys.executable, "-m", "venv", "--without-pip", str(HOME))
+            (site,) = HOME.glob("lib/python*/site-packages")
+            (site / "tests.pth").write_text(sysconfig.get_path("purelib") + "\n")
+            pip = (str(HOME / "bin" / "python"), "-m", "pip", "--disable-pip-version-check")
+            _run(*pip, "install", "-q", "--no-warn-conflicts", *requirements["server"])
         except subprocess.SubprocessError:
             return None
     return str(program) if program.exists() else None
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True, timeout=280)
 
 
 @contextmanager

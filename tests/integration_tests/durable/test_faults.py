@@ -12,7 +12,8 @@ import random
 import signal
 import sqlite3
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -217,34 +218,38 @@ def test_8_killed_processes(tmp_path: Path) -> None:
             assert server.request_count - before <= 12 + 8, "no more than were in flight"
 
 
+@contextmanager
+def connected(uri: str) -> Iterator[PostgresSaver]:
+    options = {"autocommit": True, "prepare_threshold": 0}
+    with ConnectionPool(
+        uri,
+        min_size=1,
+        max_size=4,
+        timeout=1,
+        kwargs=options,
+        check=ConnectionPool.check_connection,
+    ) as pool:
+        yield PostgresSaver(pool)  # type: ignore[arg-type]
+
+
 def test_3_databases_that_go_away() -> None:
     if why := postgres_server.missing():
         pytest.skip(why)
     draw = random.Random(6)
     with postgres_server.server() as server:
         for seed in range(3):
-            options = {"autocommit": True, "prepare_threshold": 0}
-            with ConnectionPool(
-                server.uri,
-                min_size=1,
-                max_size=4,
-                timeout=3,
-                kwargs=options,
-                check=ConnectionPool.check_connection,
-            ) as pool:
-                saver = PostgresSaver(pool)  # type: ignore[arg-type]
+            sub = Sub(draw.randint(1, CALLS), lambda: server.stop("immediate"))
+            with connected(server.uri) as saver:
                 saver.setup()
                 saver.delete_thread("t")
-                sub = Sub(draw.randint(1, CALLS), lambda: server.stop("immediate"))
-                rlm = build(sub, saver, sandbox_mode="none")
                 with pytest.raises((psycopg.Error, RLMError)):
-                    rlm.invoke(GIVEN, CONFIG)
-                server.start()
-                with pool.connection(timeout=60):
-                    pass  # a pool tries again more and more slowly
-                response = rlm.invoke(None, CONFIG)
-                assert response.answer == ANSWER, seed
-                assert sub.repeated <= 2, "what could not be written, and what was in flight"
+                    build(sub, saver, sandbox_mode="none").invoke(GIVEN, CONFIG)
+            server.start()
+            # Another pool: one that has lost its server waits longer and longer for it.
+            with connected(server.uri) as saver:
+                response = build(sub, saver, sandbox_mode="none").invoke(None, CONFIG)
+            assert response.answer == ANSWER, seed
+            assert sub.repeated <= 2, "what could not be written, and what was in flight"
 
 
 def test_40_damaged_checkpoints_are_errors_and_nothing_else() -> None:
