@@ -8,7 +8,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; 
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-# Processes that share the tests; one file stays in one process. JOBS=0 for a debugger.
+# Processes that share the tests; one file stays in one process, in the order of the files: the
+# quick ones come last, so that no process waits long for the other. JOBS=0 for a debugger.
 JOBS ?= auto
 
 .PHONY: help demo demo-local test coverage attacks lint type format unit_tests bench docs compare clean
@@ -37,7 +38,7 @@ demo-local: $(VENV)/.group-demo $(VENV)/.group-local ## the same, with a small r
 
 test: lint type ## check style and types, then run every test
 	@echo "==> running the tests"
-	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 unit_tests: $(VENV)/.group-dev ## only the fast tests
 	@$(BIN)/python -m pytest tests/unit_tests $(ARGS)
@@ -45,7 +46,7 @@ unit_tests: $(VENV)/.group-dev ## only the fast tests
 coverage: $(VENV)/.group-dev ## every test again, and which branches none of them takes
 	@rm -f .coverage .coverage.*
 	@$(BIN)/python -m pytest -p tests.worker_coverage --cov --cov-report= --cov-fail-under=0 \
-		--numprocesses $(JOBS) --dist loadfile $(ARGS)
+		--numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 	@$(BIN)/python -m coverage combine --quiet --append
 	@$(BIN)/python -m coverage report
 
