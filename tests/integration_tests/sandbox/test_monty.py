@@ -11,17 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pydantic_monty
 import pytest
 from langchain_core.documents import Document
 from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_replm import RLM, RLMConfig, RLMResponse
 from langchain_replm.errors import ConfigurationError, SandboxError
-from langchain_replm.sandbox import MontySandbox, monty
+from langchain_replm.sandbox import MontySandbox, _monty_worker, monty
 from langchain_replm.sandbox._monty_source import MODULES
 from langchain_replm.sandbox._wire import Function, Parameter, WireLimits
 from langchain_replm.testing import ScriptedChatModel
 from tests import worker_harness
+from tests.python_for_monty import PythonError, PythonSandbox
 from tests.scenarios import cell
 from tests.worker_harness import Harness, WorkerDiedError
 
@@ -46,6 +48,27 @@ def harness(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         one.close()
 
 
+@pytest.fixture(params=["monty", "python"])
+def either(
+    request: pytest.FixtureRequest, harness: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Any]:
+    """As `harness`, in Monty and in CPython: the prelude does the same in both."""
+    if request.param == "monty":
+        yield harness
+        return
+    opened: list[Harness] = []
+
+    def open_one(**options: Any) -> Harness:
+        opened.append(Harness("python", sandbox=PythonSandbox(), **options))
+        return opened[-1]
+
+    monkeypatch.setattr(pydantic_monty, "MontyError", PythonError)
+    monkeypatch.setattr(_monty_worker, "_lost", pytest.fail)
+    yield open_one
+    for one in opened:
+        one.close()
+
+
 def run(*replies: str, context: Any = "some text", sandbox: Any = None, **config: Any) -> Any:
     rlm = RLM(
         ScriptedChatModel(replies=list(replies)),
@@ -60,8 +83,8 @@ def run(*replies: str, context: Any = "some text", sandbox: Any = None, **config
 # The contract of the REPL.
 
 
-def test_the_last_expression_is_echoed_and_nothing_else(harness: Any) -> None:
-    worker = harness()
+def test_the_last_expression_is_echoed_and_nothing_else(either: Any) -> None:
+    worker = either()
     for code, shown in {
         "1 + 1": "2\n",
         "a = 1; a": "1\n",
@@ -81,8 +104,8 @@ def test_the_last_expression_is_echoed_and_nothing_else(harness: Any) -> None:
         assert worker.output(code) == shown, code
 
 
-def test_values_that_lie_or_never_end_have_short_texts(harness: Any) -> None:
-    worker = harness(limits=WireLimits(output_head_chars=500, output_tail_chars=500))
+def test_values_that_lie_or_never_end_have_short_texts(either: Any) -> None:
+    worker = either(limits=WireLimits(output_head_chars=500, output_tail_chars=500))
     worker.output("z = ['x']\nfor _ in range(60): z = [z] * 10")
     assert len(worker.output("z")) < 1_500
     assert "..." in worker.output("loop = []\nloop.append(loop)\nloop")
@@ -96,15 +119,15 @@ def test_values_that_lie_or_never_end_have_short_texts(harness: Any) -> None:
     assert done.changed["d"].startswith("dict, 100,000 items: {0: 0")
 
 
-def test_an_answer_that_is_shared_without_end_is_refused(harness: Any) -> None:
-    worker = harness()
+def test_an_answer_that_is_shared_without_end_is_refused(either: Any) -> None:
+    worker = either()
     worker.output("z = ['x']\nfor _ in range(60): z = [z] * 10")
     assert "more than 1,000,000 values" in worker.error("FINAL(z)")
     assert worker.output("print(1)") == "1\n"
 
 
-def test_answers(harness: Any) -> None:
-    worker = harness(context=LONG)
+def test_answers(either: Any) -> None:
+    worker = either(context=LONG)
     worker.output(
         "found = 'x y'\nfrom dataclasses import dataclass\n@dataclass\nclass P:\n    x: int"
     )
@@ -144,8 +167,8 @@ def test_answers(harness: Any) -> None:
     assert "Your variables" in (worker.submit("var", "zzz").error or "")
 
 
-def test_reserved_names_come_back_and_cannot_be_lost(harness: Any) -> None:
-    worker = harness()
+def test_reserved_names_come_back_and_cannot_be_lost(either: Any) -> None:
+    worker = either()
     worker.run(
         "context = llm_query = FINAL = SHOW_VARS = SubCallError = dir = 1\n"
         "len = str = print = isinstance = eval = repr = type = list = None\n"
@@ -180,8 +203,8 @@ def worker_prefix(text: str) -> str | None:
     return found and found[0]
 
 
-def test_variables_are_listed_with_what_changed(harness: Any) -> None:
-    worker = harness()
+def test_variables_are_listed_with_what_changed(either: Any) -> None:
+    worker = either()
     code = (
         "import re\nfrom json import dumps\na = 'x'\nb: list = [1]\n(c := 3)\n"
         "for d in [4]: pass\ndef e():\n    global f\n    f = 6\ne()\nclass G: pass\n_h = 8\n"
@@ -199,8 +222,8 @@ def test_variables_are_listed_with_what_changed(harness: Any) -> None:
     ]
 
 
-def test_errors_name_cells_and_lines_and_nothing_of_ours(harness: Any) -> None:
-    worker = harness()
+def test_errors_name_cells_and_lines_and_nothing_of_ours(either: Any) -> None:
+    worker = either()
     worker.output("def f(x):\n    return 1 / x")
     error = worker.error("a = 1\nf(0)")
     assert error == (
@@ -209,14 +232,16 @@ def test_errors_name_cells_and_lines_and_nothing_of_ours(harness: Any) -> None:
     )
     assert worker.error("x = [1,\n").startswith('  File "<cell 3>", line 1\n    x = [1,')
     assert len(worker.error("def r(n): return r(n + 1)\nr(0)")) < 4_000
-    refused = worker.error("import statistics")
-    assert "can import asyncio" in refused
     assert "SystemExit: a cell cannot end" in worker.error("raise SystemExit")
     assert "no user is listening" in worker.error("input()")
 
 
-def test_harmless_idioms_of_models_work(harness: Any) -> None:
-    worker = harness()
+def test_an_import_that_is_refused_says_what_can_be_imported(harness: Any) -> None:
+    assert "can import asyncio" in harness().error("import statistics")
+
+
+def test_harmless_idioms_of_models_work(either: Any) -> None:
+    worker = either()
     assert worker.output("from rlm import llm_query, FINAL\nimport context\nllm_query('a')") == (
         "'reply to a'\n"
     )
@@ -229,8 +254,8 @@ def test_harmless_idioms_of_models_work(harness: Any) -> None:
     assert "'context'" in worker.output("dir()")
 
 
-def test_sub_calls_and_their_failures(harness: Any) -> None:
-    worker = harness(answers={"bad": RuntimeError("refused")})
+def test_sub_calls_and_their_failures(either: Any) -> None:
+    worker = either(answers={"bad": RuntimeError("refused")})
     assert worker.output("llm_query_batch(['a', 'bad', 'c'])") == (
         "['reply to a', RuntimeError('refused'), 'reply to c']\n"
     )
@@ -258,7 +283,7 @@ def test_sub_calls_and_their_failures(harness: Any) -> None:
     assert worker.output("llm_query('still there')") == "'reply to still there'\n"
 
 
-def test_tools(harness: Any) -> None:
+def test_tools(either: Any) -> None:
     look = Function(
         name="look",
         kind="tool",
@@ -269,7 +294,7 @@ def test_tools(harness: Any) -> None:
             Parameter(name="mark", required=False, default="_x {y}"),
         ),
     )
-    worker = harness(functions=[look])
+    worker = either(functions=[look])
     assert worker.output("r = look('a')\nr['word'], r['limit'], r['mark'], 'note' in r") == (
         "('a', 5, '_x {y}', False)\n"
     )
@@ -277,8 +302,8 @@ def test_tools(harness: Any) -> None:
     assert "missing 1 required" in worker.error("look()")
 
 
-def test_texts_of_every_kind_cross(harness: Any) -> None:
-    worker = harness(context=["a\ud800b", "", "漢字 \U0001f989 \0 \r\n"], metadata=[{"n": 1}] * 3)
+def test_texts_of_every_kind_cross(either: Any) -> None:
+    worker = either(context=["a\ud800b", "", "漢字 \U0001f989 \0 \r\n"], metadata=[{"n": 1}] * 3)
     assert worker.output("context[0] == 'a\ufffdb', context[1:], context_metadata[2]['n']") == (
         "(True, ['', '漢字 \U0001f989 \\x00 \\r\\n'], 1)\n"
     )
@@ -289,8 +314,8 @@ def test_texts_of_every_kind_cross(harness: Any) -> None:
 # Bounds.
 
 
-def test_a_flood_of_output_ends_in_an_error(harness: Any) -> None:
-    worker = harness(limits=WireLimits(output_total_chars=2_000_000))
+def test_a_flood_of_output_ends_in_an_error(either: Any) -> None:
+    worker = either(limits=WireLimits(output_total_chars=2_000_000))
     assert "printed more than" in worker.error("while True: print('x' * 10_000)")
     assert worker.output("print(1)") == "1\n"
     assert worker.output("print(1, 'ä', sep='-', end='!')\nprint()\nprint([1], flush=True)") == (
@@ -465,7 +490,7 @@ def test_a_worker_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) ->
         run(cell("FINAL(1)"), sandbox=sandbox)
 
 
-def test_typed_sub_calls_and_maps_work_here_too(harness: Any) -> None:
+def test_typed_sub_calls_and_maps_work_here_too(either: Any) -> None:
     def respond(call: Any) -> list[dict[str, Any]]:
         return [
             {"error": "busy"} if item["prompt"] == "n=2" and len(call.items) > 1
@@ -473,7 +498,7 @@ def test_typed_sub_calls_and_maps_work_here_too(harness: Any) -> None:
             for item in call.items
         ]  # fmt: skip
 
-    one = harness(answers=respond)
+    one = either(answers=respond)
     assert one.output("llm_map([1, 2, 'x'], 'n={item}', schema={'n': str})[1]['n']") == "'n=2'\n"
     assert one.output("llm_query('q', schema=[{'a': int}])['typed']") == "True\n"
     assert one.output("llm_query('q')['typed']") == "False\n"
