@@ -11,6 +11,7 @@ from typing import Any
 from langchain_replm.sandbox._places import MOST_IDLE, IdleSession, Places
 from langchain_replm.sandbox._wire import Session, WireLimits
 from langchain_replm.sandbox.base import Exchanged, Transport
+from langchain_replm.sandbox.local import LocalSandbox
 
 
 class Silent(Transport):
@@ -130,3 +131,21 @@ def test_a_forked_copy_has_no_idle_sessions_and_all_places() -> None:
         os._exit(0 if forgets and session.transport.is_open else 1)
     assert os.waitpid(pid, 0)[1] == 0
     assert places.take_up("a") is not None
+
+
+def test_a_forked_copy_gives_back_descriptors_and_leaves_other_workers_alone() -> None:
+    places, remote = Places(2, 1_000), idle()
+    local: Any = LocalSandbox().open()
+    places.keep("remote", remote)
+    places.keep("local", IdleSession(local, remote.opened))
+    watch, bell = places._watch, places._bell
+    places.forget_parent()
+    assert remote.transport.is_open, "to close it would end the worker of another process"
+    assert local.exchange((), 0).eof
+    assert places.take_up("remote") is places.take_up("local") is None
+    assert places.take(0)
+    assert places.take(0)
+    assert watch is not None
+    bell.set()  # in a real copy there is no such thread
+    watch.join(60)
+    assert not watch.is_alive()
