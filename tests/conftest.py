@@ -38,6 +38,15 @@ def _no_tracing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+async def clients_closed():
+    """Close the clients of `tests.clients` after the test."""
+    yield
+    from tests import clients  # langchain_openai is slow to import
+
+    await clients.close_all()
+
+
+@pytest.fixture
 def nothing_left_behind():
     """Fail if the test leaves a child process, a descriptor or a thread of ours."""
     before = _ours()

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator
 from typing import Any
 
 import openai
 import pytest
-from langchain_openai import ChatOpenAI
 
 from langchain_replm import RLM, RLMConfig, RLMResponse
+from tests.clients import chat_openai, to_be_closed
 from tests.openai_server import Fault, FaultPlan, OpenAIServer, Reply, Request
 from tests.scenarios import cell, comparable
 
-pytestmark = pytest.mark.usefixtures("no_worker_left")
+pytestmark = pytest.mark.usefixtures("no_worker_left", "clients_closed")
 
 ROOT = [
     "I look first.\n" + cell("parts = context.split('. ')", "print(len(parts))"),
@@ -32,27 +31,9 @@ def respond(request: Request) -> Reply:
     return Reply("Seen " + request.last_text.removeprefix("Read: "))
 
 
-_MADE: list[ChatOpenAI] = []
-
-
-@pytest.fixture(autouse=True)
-async def _close_clients() -> AsyncIterator[None]:
-    yield
-    while _MADE:
-        model = _MADE.pop()
-        model.root_client.close()
-        await model.root_async_client.close()
-
-
 def make(server: OpenAIServer, **config: Any) -> RLM:
-    def model(name: str) -> ChatOpenAI:
-        made = ChatOpenAI(
-            model=name, base_url=server.base_url, api_key="test", max_retries=4, timeout=10
-        )
-        _MADE.append(made)
-        return made
-
-    return RLM(model("root"), sub_model=model("sub"), config=RLMConfig(**config))
+    root, sub = (chat_openai(name, server, max_retries=4, timeout=10) for name in ("root", "sub"))
+    return RLM(root, sub_model=sub, config=RLMConfig(**config))
 
 
 COLOURS = ["invoke", "ainvoke", "stream_generate", "astream_generate"]
@@ -152,7 +133,7 @@ async def test_a_raw_client_runs_in_both_colours(client_class: Any) -> None:
         rlm = RLM.from_openai(client, root_model="root", sub_model="sub")
         assert rlm.generate("q", TEXT).answer == "Seen part 19"
         assert (await rlm.agenerate("q", TEXT)).answer == "Seen part 19"
-        _MADE.append(rlm.root_model)
+        to_be_closed(rlm.root_model)
         assert {request.model for request in server.requests} == {"root", "sub"}
         assert all(
             request.headers["authorization"] == "Bearer secret" for request in server.requests

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from langchain_openai import ChatOpenAI
 
 from langchain_replm import RLM, ModelPrice, RLMConfig, RLMResponse, _compiled
 from langchain_replm.budget import NOTHING, Budget
 from langchain_replm.prompts import JUDGE, SUMMARISE
+from tests.clients import chat_openai
 from tests.openai_server import Fault, OpenAIServer, Reply, Request, count_tokens
 from tests.scenarios import cell
 
-pytestmark = pytest.mark.usefixtures("no_worker_left")
+pytestmark = pytest.mark.usefixtures("no_worker_left", "clients_closed")
 
 FAULTS: dict[str, Fault] = {
     "429": Fault("status", status=429),
@@ -246,31 +246,12 @@ def budgets(monkeypatch: pytest.MonkeyPatch) -> list[Budget]:
     return made
 
 
-_MADE: list[ChatOpenAI] = []
-
-
-@pytest.fixture(autouse=True)
-async def _close_clients() -> AsyncIterator[None]:
-    yield
-    while _MADE:
-        model = _MADE.pop()
-        model.root_client.close()
-        await model.root_async_client.close()
-
-
-def model(name: str, server: OpenAIServer) -> ChatOpenAI:
-    _MADE.append(
-        ChatOpenAI(model=name, base_url=server.base_url, api_key="x", max_retries=0, timeout=10)
-    )
-    return _MADE[-1]
-
-
 async def run(case: Case, fault: Fault, colour: str) -> tuple[RLMResponse, Provider]:
     provider = Provider(case, fault)
     with OpenAIServer(provider) as server:
         rlm = RLM(
-            model("root", server),
-            sub_model=model("sub", server),
+            chat_openai("root", server, timeout=10),
+            sub_model=chat_openai("sub", server, timeout=10),
             config=RLMConfig(**(LIMITS | case.config)),
             response_format=case.response_format,
         )
