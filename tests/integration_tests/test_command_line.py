@@ -9,7 +9,8 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -310,8 +311,12 @@ def test_a_reader_that_leaves_is_no_error(kept: Path) -> None:
 # -- a terminal ------------------------------------------------------------------------------------
 
 
-def in_a_terminal(*arguments: str | Path, env: dict[str, str]) -> tuple[int, str]:
-    """Exit status and everything that reached the terminal."""
+def in_a_terminal(
+    *arguments: str | Path,
+    env: dict[str, str],
+    on_output: Callable[[str], object] = lambda _: None,
+) -> tuple[int, str]:
+    """Exit status and everything that reached the terminal, which is also told as it comes."""
     master, slave = pty.openpty()
     with subprocess.Popen(
         [*COMMAND, *map(str, arguments)], stdin=slave, stdout=slave, stderr=slave, env=env
@@ -326,16 +331,27 @@ def in_a_terminal(*arguments: str | Path, env: dict[str, str]) -> tuple[int, str
             if not data:
                 break
             seen += data
+            on_output(seen.decode(errors="replace"))
     os.close(master)
     return process.returncode, seen.decode()
 
 
-def test_a_terminal_shows_progress_and_obeys_no_text(server: OpenAIServer, folder: Path) -> None:
-    status, seen = in_a_terminal(
-        "ask", "?", folder / "birds.py", "--root", "openai:m", env=asked(server)
-    )
+def test_a_terminal_shows_progress_and_obeys_no_text(folder: Path) -> None:
+    shown = threading.Event()
+
+    def respond_when_shown(request: Request) -> Any:
+        assert shown.wait(60), "the terminal never showed that the model is asked"
+        return respond(request)
+
+    def look(seen: str) -> None:
+        if "RLM, iteration 1 of at most 25" in seen:
+            shown.set()
+
+    with OpenAIServer(respond_when_shown) as server:
+        status, seen = in_a_terminal(
+            "ask", "?", folder / "birds.py", "--root", "openai:m", env=asked(server), on_output=look
+        )
     assert status == 0
-    assert "RLM, iteration 1 of at most 25" in seen
     assert "a heron, \\u001b[31mred\\u001b[0m" in seen
     assert "\x1b[31m" not in seen
 
