@@ -12,7 +12,7 @@ ARGS ?=
 # quick ones come last, so that no process waits long for the other. JOBS=0 for a debugger.
 JOBS ?= auto
 
-.PHONY: help demo demo-local test coverage attacks lint type format unit_tests bench docs compare clean
+.PHONY: help demo demo-local test coverage attacks lint type api format unit_tests bench docs compare clean
 
 help: ## show the commands
 	@grep -E '^[a-z_-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -63,6 +63,9 @@ type: $(VENV)/.group-dev ## types, strictly, and whether all that is public has 
 	@echo "==> checking types"
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/python tools/type_completeness.py
+
+api: $(VENV)/.group-dev ## write the snapshot of the public names anew; look at its diff
+	@UPDATE_SNAPSHOTS=1 $(BIN)/python -m pytest -q tests/unit_tests/test_public_api.py
 
 format: $(VENV)/.group-dev ## rewrite the code in the house style
 	@$(BIN)/ruff check --fix --quiet . || true
