@@ -10,12 +10,12 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
-
-import coverage
-import pytest
+from typing import TYPE_CHECKING, Any
 
 from tests import worker_tracer
+
+if TYPE_CHECKING:
+    import pytest
 
 VARIABLE = "REPLM_WORKER_MAP"
 TRACER = worker_tracer.__file__
@@ -39,12 +39,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection() -> None:
     # Not before: what is imported until now is not measured.
-    _trace_workers(os.environ[VARIABLE])
+    trace_workers()
+    _trace_remote_workers(os.environ[VARIABLE])
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         return
+    import coverage
+
     data = coverage.CoverageData(suffix="workers")
     here = Path(worker_tracer.__file__).parents[1] / "langchain_replm" / "sandbox"
     with open(os.environ[VARIABLE], "rb") as file:
@@ -53,12 +56,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     data.write()
 
 
-def _trace_workers(path: str) -> None:
-    from langchain_replm.sandbox import _backend, monty, process
+def trace_workers() -> None:
+    """Have the workers of this process traced, if coverage is measured at all."""
+    from langchain_replm.sandbox import monty, process
 
+    path = os.environ.get(VARIABLE)
+    if path is None:
+        return
     own_python = process.ProcessSandbox._python
     own_command = monty.MontySandbox._command
-    own_start = _backend.Remote.__init__
 
     def python(self: Any) -> list[str]:
         return [*own_python(self), TRACER, path]
@@ -68,6 +74,14 @@ def _trace_workers(path: str) -> None:
         at = parts.index(str(monty.WORKER))
         return [*parts[:at], TRACER, path, *parts[at:]]
 
+    process.ProcessSandbox._python = python  # type: ignore[method-assign]
+    monty.MontySandbox._command = command  # type: ignore[method-assign]
+
+
+def _trace_remote_workers(path: str) -> None:
+    from langchain_replm.sandbox import _backend
+
+    own_start = _backend.Remote.__init__
     script = Path(path).with_name(f"python-{os.getpid()}")
     script.write_text(SCRIPT.format(python=sys.executable, tracer=TRACER, map=path))
     script.chmod(0o755)
@@ -76,6 +90,4 @@ def _trace_workers(path: str) -> None:
         python = str(script) if python == sys.executable else python
         own_start(self, backend, folder=folder, python=python)
 
-    process.ProcessSandbox._python = python  # type: ignore[method-assign]
-    monty.MontySandbox._command = command  # type: ignore[method-assign]
     _backend.Remote.__init__ = start  # type: ignore[method-assign]

@@ -31,6 +31,7 @@ from langchain_replm.errors import ConfigurationError, SandboxError
 from langchain_replm.sandbox import LocalSandbox, ProcessSandbox, _jail, _probe, process
 from langchain_replm.sandbox._policy import ALLOWED_MODULES
 from langchain_replm.sandbox.base import GUARANTEES
+from tests.worker_coverage import VARIABLE
 from tests.worker_harness import Harness, WorkerDiedError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the jail of Linux")
@@ -50,7 +51,9 @@ import json, os, sys
 from unittest.mock import patch
 from tests.worker_harness import Harness
 from langchain_replm.sandbox.process import JAIL_LAYERS, ProcessSandbox
+from tests.worker_coverage import trace_workers
 
+trace_workers()
 results = []
 for job in json.load(sys.stdin):
     sandbox = ProcessSandbox(job["mode"], **job.get("options", {}))
@@ -95,7 +98,12 @@ def run_jobs(who: str, jobs: list[dict[str, Any]]) -> list[list[str]]:
             capture_output=True,
             text=True,
             cwd=root,
-            env={"PYTHONPATH": str(root), "HOST_SECRET": "canary-env", "PATH": os.defpath},
+            env={
+                "PYTHONPATH": str(root),
+                "HOST_SECRET": "canary-env",
+                "PATH": os.defpath,
+                **{name: os.environ[name] for name in (VARIABLE,) if name in os.environ},
+            },
             timeout=110,
             check=False,
         )
