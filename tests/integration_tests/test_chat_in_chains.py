@@ -462,3 +462,18 @@ def test_short_results_stay_and_wrong_sizes_are_refused() -> None:
     assert middleware.wrap_tool_call(None, lambda _: short) is short  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="must be less than"):
         LongResultsMiddleware(rlm, above_chars=10, shown_chars=10)
+
+
+def test_a_command_of_a_tool_keeps_its_long_messages_too() -> None:
+    middleware = LongResultsMiddleware(RLM(ScriptedChatModel(replies=["x"])))
+    short = ToolMessage("short", tool_call_id="1", name="x")
+    long = ToolMessage("long " * 5_000, tool_call_id="2", name="x")
+    update = {"messages": [short, long, HumanMessage("h")], "more": 1}
+    kept = middleware.wrap_tool_call(None, lambda _: Command(update=update))  # type: ignore[arg-type]
+    assert kept.update["more"] == 1  # type: ignore[union-attr, index]
+    first, second, third = kept.update["messages"]  # type: ignore[union-attr, index]
+    assert (first, third.text) == (short, "h")
+    assert len(second.text) < 2_000
+    assert [item.page_content for item in kept_results([first, second])] == [long.text]
+    other = Command(goto="end")  # type: ignore[var-annotated]
+    assert middleware.wrap_tool_call(None, lambda _: other) is other  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from langchain_replm.sandbox import LocalSandbox, ProcessSandbox
+from langchain_replm.sandbox import LocalSandbox, ProcessSandbox, _probe
 from langchain_replm.sandbox.base import GUARANTEES
 from tests.security_tests.corpus import all_attacks
 from tests.security_tests.outside import Setting, stage
@@ -64,3 +64,14 @@ def test_who_claims_nothing_is_shown_to_hold_nothing() -> None:
     """Mode "none" is the control of most attacks."""
     assert set(LocalSandbox().guarantees().values()) == {None}
     assert sum(attack.control == "none" for attack in ATTACKS.values()) > 150
+
+
+def test_a_probe_that_fails_says_why_and_is_made_again() -> None:
+    probes, command = _probe.Probes(), (sys.executable, "-c", "import sys; sys.exit('no room')")
+    for _ in range(2):
+        report = probes.report(command)
+        assert report["guarantees"] == {}
+        assert report["error"] == report["missing"]["jail"]
+        assert "it ended with 1: no room" in report["error"]
+    assert not probes._reports, "the machine may only have been busy"
+    assert "JSONDecodeError" in probes.report((sys.executable, "-c", ""))["error"]

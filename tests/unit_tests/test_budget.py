@@ -205,3 +205,23 @@ def test_a_stopped_budget_admits_nothing_and_wakes_who_waits() -> None:
     budget.stop()
     assert told == ["room"]
     assert budget.reserve(NOTHING) == "cancelled"
+
+
+def test_what_is_granted_is_added_to_the_limit_that_was_met() -> None:
+    config = RLMConfig(max_sub_calls=1, max_total_tokens=10, max_cost_usd=0.5, max_seconds=60)
+    budget = Budget(config, clock=Clock())
+    for limit, amount in (
+        ("max_sub_calls", 2),
+        ("max_tokens", 20),
+        ("max_cost", 0.25),
+        ("deadline", 30),
+    ):
+        budget.grant(limit, amount)
+    limits = (budget.max_sub_calls, budget.max_total_tokens, budget.max_cost_usd)
+    assert (*limits, budget.max_seconds) == (3, 30, 0.75, 90)
+    unbounded = Budget(RLMConfig(), clock=Clock())
+    for limit in ("max_tokens", "max_cost", "deadline"):
+        unbounded.grant(limit, 1)
+    assert (unbounded.max_total_tokens, unbounded.max_cost_usd, unbounded.max_seconds) == (
+        None, None, None,
+    )  # fmt: skip

@@ -260,3 +260,15 @@ def test_a_damaged_log_of_the_official_package_is_named(tmp_path: Path) -> None:
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(TrajectoryFileError, match=r"line 3: code_blocks.0.code: Field required"):
         read_trajectories(path)
+
+
+def test_a_log_of_the_official_package_with_odd_lines(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    first, *rest = OFFICIAL.read_text().splitlines()
+    path.write_text("\n".join([first, '{"type": "surprise"}', *rest]) + "\n")
+    with pytest.raises(TrajectoryFileError, match="no line type 'surprise'"):
+        read_trajectories(path)
+    step = json.loads(rest[0]) | {"timestamp": "yesterday", "prompt": "no question"}
+    path.write_text(f"{first}\n{json.dumps(step)}\n")
+    [run] = read_trajectories(path)
+    assert (run.response.query, run.response.iterations) == ("", 1)
