@@ -27,10 +27,18 @@ class Fact:
 class Peer:
     key: str
     title: str
-    packages: list[str]
-    version: str
-    licence: str
-    python: str
+    install: list[str]
+    """Pinned requirements; the first one is the package itself."""
+    main: str
+    """What its users call, as `module:Name` or `module`."""
+
+    @property
+    def package(self) -> str:
+        return self.install[0].partition("==")[0]
+
+    @property
+    def pin(self) -> str:
+        return self.install[0].partition("==")[2]
 
 
 @dataclass(frozen=True)
@@ -44,8 +52,9 @@ class Feature:
 
 @dataclass(frozen=True)
 class Comparison:
-    looked_at: str
     peers: list[Peer]
+    about: dict[str, dict[str, str]]
+    """Of each peer what its package says: version, licence, python, and the date of the look."""
     features: list[Feature]
 
 
@@ -63,7 +72,7 @@ def load(read: dict[str, Any] | None = None, probed: dict[str, Any] | None = Non
         facts = {peer.key: fact(row, peer, seen) for peer in peers}
         theirs, readme = row.get("theirs", False), row.get("readme", False)
         features.append(Feature(row["key"], row["title"], theirs, readme, facts))
-    return Comparison(str(data["looked_at"]), peers, features)
+    return Comparison(peers, {peer.key: about(peer, seen) for peer in peers}, features)
 
 
 def known_peers(data: dict[str, Any] | None = None) -> list[Peer]:
@@ -72,23 +81,21 @@ def known_peers(data: dict[str, Any] | None = None) -> list[Peer]:
     return [Peer(key, **values) for key, values in data["peers"].items()]
 
 
-def pinned(peer: Peer) -> list[str]:
-    """What pip installs for a peer; the version is that of its first package."""
-    first, *others = peer.packages
-    return [f"{first}=={peer.version}", *others]
+def about(peer: Peer, seen: dict[str, Any]) -> dict[str, str]:
+    """What the package said about itself when it was probed."""
+    told = seen.get(peer.key, {})
+    if not told or (peer.pin and told["version"] != peer.pin):
+        msg = f"{peer.key} {peer.pin} has not been probed: {told.get('version', 'never')}"
+        raise ValueError(msg)
+    return {name: told[name] for name in ("version", "licence", "python", "date")}
 
 
 def fact(row: dict[str, Any], peer: Peer, seen: dict[str, Any]) -> Fact:
+    """A probed fact may have a note (`":note"`), a read one is a word and perhaps a note."""
     ran = seen.get(peer.key, {}) if row.get("probed") else {}
     found = ran.get("found", {}).get(row["key"])
-    told = row.get(peer.key)
-    if found is not None and told is None:
-        if ran["version"] != peer.version:
-            msg = f"{peer.key} was probed at {ran['version']}, the facts are of {peer.version}"
-            raise ValueError(msg)
-        return Fact(found["is"], "", probed=True)
-    word, _, note = (told or "").partition(":")
-    if found is not None or word not in WORDS:
-        msg = f"{row['key']}: {peer.key} needs one fact, probed or read: {found}, {told}"
+    word, _, note = row.get(peer.key, "").partition(":")
+    if (found is not None) == bool(word) or (word and word not in WORDS):
+        msg = f"{row['key']}: {peer.key} needs one fact, probed or read: {found}, {word!r}"
         raise ValueError(msg)
-    return Fact(word, note.strip(), probed=False)
+    return Fact(found["is"] if found else word, note.strip(), probed=found is not None)

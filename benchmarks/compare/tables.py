@@ -46,10 +46,13 @@ def page_table(comparison: Comparison) -> str:
         ]
         return rows(["", *(peer.title for peer in peers)], body)
 
-    about = [[peer.title, peer.version, peer.licence, f"`{peer.python}`"] for peer in peers]
+    about = [
+        [peer.title, told["version"], told["licence"], f"`{told['python']}`", told["date"]]
+        for peer in peers
+        for told in [comparison.about[peer.key]]
+    ]
     return "\n".join([
-        f"Looked at on {comparison.looked_at}.", "",
-        *rows(["package", "version", "licence", "Python"], about), "",
+                *rows(["package", "version", "licence", "Python", "looked at"], about), "",
         "## Features", "", *block([row for row in comparison.features if not row.theirs]), "",
         "## What others have", "", *block([row for row in comparison.features if row.theirs]), "",
         "### Notes", "", *notes.lines(),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks._environments import environment
-from benchmarks.compare.facts import known_peers, pinned
+from benchmarks.compare.facts import known_peers
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def systems() -> list[System]:
     for peer in known_peers():
         if peer.key in SETTINGS:
             more = ("openai>=2,<4",) if peer.key == "replm" else ()
-            requirements = (*pinned(peer), *more)
+            requirements = (*peer.install, *more)
             name = peer.key.replace("-", "")
             setting = SETTINGS[peer.key]
             found.append(System(name, peer.key, requirements, peer.version, setting))

@@ -35,8 +35,11 @@ def test_a_probed_fact_cannot_be_claimed_and_none_is_missing() -> None:
         load({**read, "features": [{**row, "rlms": "yes"}]}, seen)
     with pytest.raises(ValueError, match="one fact, probed or read"):
         load({**read, "features": [row]}, {**seen, "rlms": {}})
+    noted = load({**read, "features": [{**row, "rlms": ":a note"}]}, seen)
+    fact = noted.features[0].facts["rlms"]
+    assert (fact.word, fact.note, fact.probed) == ("no", "a note", True)
     older = {**seen["rlms"], "version": "0.0.1"}
-    with pytest.raises(ValueError, match=r"probed at 0\.0\.1"):
+    with pytest.raises(ValueError, match=r"has not been probed: 0\.0\.1"):
         load({**read, "features": [row]}, {**seen, "rlms": older})
     with pytest.raises(ValueError, match="markers"):
         between("a page", "comparison", "")
