@@ -66,5 +66,5 @@ def systems() -> list[System]:
             requirements = (*peer.install, *more)
             name = peer.key.replace("-", "")
             setting = SETTINGS[peer.key]
-            found.append(System(name, peer.key, requirements, peer.version, setting))
+            found.append(System(name, peer.key, requirements, peer.pin, setting))
     return [*found, EXTRA]
