@@ -25,6 +25,8 @@ class Plan:
 
     rounds: int
     quick: bool
+    large: bool = False
+    """Also what takes minutes."""
 
     def pick(self, full: Any, quick: Any) -> Any:
         """One value for a real run, another one for the smoke run."""

@@ -34,7 +34,8 @@ def measure(plan: Plan) -> Iterator[Row]:
         asyncio.Runner() as runner,
     ):
         sub_model = ChatOpenAI(base_url=server.base_url, api_key="x", model="sub")
-        for size in plan.pick((10, 100, 1_000, LARGE), (10,)):
+        sizes = plan.pick((10, 100, 1_000), (10,))
+        for size in (*sizes, *([LARGE] if plan.large else [])):
             progress(f"fanout of {size}")
             yield from _measure_size(size, sub_model, server, runner, plan)
 

@@ -14,7 +14,7 @@ from benchmarks._measure import Plan, progress
 from benchmarks.peers._process import Memory, NoAnswerError, Process
 from benchmarks.peers._systems import System
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 20.0
 ENDLESS_SECONDS, ENDLESS_PATIENCE_SECONDS = 1.0, 8.0
 MEGABYTE = 1_000_000
 RUNS = 20
@@ -201,14 +201,13 @@ def _endless(runner: Runner) -> Case:
             except NoAnswerError:
                 result.text = "never ends"
                 return
-            error = got.get("error", "")
-            if error.startswith("NotImplementedError: "):
-                result.text = f"never ends: {error.partition(': ')[2]}"
+            if got.get("error", "").startswith("NotImplementedError"):
+                result.text = "never ends"  # there is no limit to be set
                 return
             kept = got.get("answer") == "42"
-            ended = "ended, run goes on" if kept else "ended, run is lost"
+            ended = "goes on" if kept else "run lost"
             burns = process.cores() > 0.5
-            result.text = f"{ended}, a core burns on" if burns else ended
+            result.text = f"{ended}, a core burns" if burns else ended
 
     return Case("endless", "`while True` with a limit of 1 s", "", runner.each(1, measure))
 
