@@ -13,12 +13,23 @@ file. The schema has a version, in the first line of each run.
 | `lost` | instead of a line that could not be redacted | the type of the line and of the error |
 """
 
-from langchain_replm.trajectory_file._reader import (
-    read_entries,
-    read_trajectories,
-)
-from langchain_replm.trajectory_file._run import RecordedRun, TrajectoryFileError
-from langchain_replm.trajectory_file._writer import SCHEMA, VERSION, TrajectoryFile, as_recorder
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_replm._lazy import lazy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from langchain_replm.trajectory_file._reader import read_entries, read_trajectories
+    from langchain_replm.trajectory_file._run import RecordedRun, TrajectoryFileError
+    from langchain_replm.trajectory_file._writer import (
+        SCHEMA,
+        VERSION,
+        TrajectoryFile,
+        as_recorder,
+    )
 
 __all__ = [
     "SCHEMA",
@@ -30,3 +41,13 @@ __all__ = [
     "read_entries",
     "read_trajectories",
 ]
+
+_HOMES = {
+    **dict.fromkeys(("read_entries", "read_trajectories"), "_reader"),
+    **dict.fromkeys(("RecordedRun", "TrajectoryFileError"), "_run"),
+    **dict.fromkeys(("SCHEMA", "VERSION", "TrajectoryFile", "as_recorder"), "_writer"),
+}
+
+__getattr__: Callable[[str], Any]
+__dir__: Callable[[], list[str]]
+__getattr__, __dir__ = lazy(__name__, _HOMES)
