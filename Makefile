@@ -74,7 +74,7 @@ format: $(VENV)/.group-dev ## rewrite the code in the house style
 docs: $(VENV)/.group-docs ## build the site into site/, strictly; ARGS=serve shows it while you write
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs $(or $(ARGS),build) --strict
 
-bench: $(VENV)/.group-dev $(VENV)/.group-bench ## measure, beside other RLMs too; rewrites the tables
+bench: $(VENV)/.group-dev ## measure, beside other RLMs too; rewrites the tables
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 compare: $(VENV)/.group-dev ## probe other RLMs in .venv-peers/ and write the tables of the comparison

@@ -86,7 +86,6 @@ def test_a_page_without_markers_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_picture_is_the_same_for_the_same_data(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     one, two = tmp_path / "one.svg", tmp_path / "two.svg"
     draw(found(), one)
     draw(found(), two)
