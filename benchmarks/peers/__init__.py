@@ -25,7 +25,7 @@ def compare_peers(plan: Plan) -> dict[str, Any]:
             system.python()
             able.append(system)
         except (OSError, subprocess.CalledProcessError) as error:
-            not_run[system.title] = f"could not be installed: {error}"
+            not_run[system.title] = f"could not be installed here ({type(error).__name__})"
     with (
         OpenAIServerProcess("benchmarks.peers._script:respond") as server,
         Runner(able, server.base_url, plan) as runner,

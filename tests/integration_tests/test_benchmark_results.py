@@ -53,6 +53,11 @@ def test_times_are_multiples_and_failures_are_told() -> None:
     assert "2 cores, Python 3.11.7, 2026-01-01" in text
 
 
+def test_no_place_of_this_machine_gets_into_the_results() -> None:
+    told = Result(failed="No module in /home/somebody/x.py, see https://example.org/a/b")
+    assert told.to_dict()["failed"] == "No module in PATH, see https://example.org/a/b"
+
+
 def test_parts_are_kept_and_published_between_the_markers(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     row = Row("worker", "start", 2.0, "python -I", 3.0)
