@@ -31,6 +31,7 @@ class Process:
 
     def __enter__(self) -> Self:
         self._noise = tempfile.TemporaryFile()
+        self._home = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)  # some write files
         # Named as a package by nobody: what is imported must come from its own environment.
         hidden = ("PYTHONPATH", "OPENAI_API_KEY", "PYTHONDONTWRITEBYTECODE")
         environment = {name: value for name, value in os.environ.items() if name not in hidden}
@@ -38,6 +39,7 @@ class Process:
             environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
         self._child = subprocess.Popen(
             self._command,
+            cwd=self._home.name,
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -52,6 +54,7 @@ class Process:
             _kill(pid)
         self._child.communicate()
         self._noise.close()
+        self._home.cleanup()
 
     @property
     def pid(self) -> int:
