@@ -20,6 +20,12 @@ def _no_process_outlives_the_tests() -> Iterator[None]:
     assert processes.outlived() == []
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than processors: much of a test's time it waits for a worker or a server."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(autouse=True)
 def _no_network_in_unit_tests(request: pytest.FixtureRequest) -> Iterator[None]:
     if "unit_tests" not in request.path.parts:
