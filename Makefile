@@ -12,7 +12,7 @@ ARGS ?=
 # quick ones come last, so that no process waits long for the other. JOBS=0 for a debugger.
 JOBS ?= auto
 
-.PHONY: help demo demo-local test coverage attacks lint type api format unit_tests bench docs compare clean
+.PHONY: help demo demo-local test coverage attacks lint type api format unit_tests bench docs compare dist pythons lowest clean
 
 help: ## show the commands
 	@grep -E '^[a-z_-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -80,5 +80,14 @@ bench: $(VENV)/.group-dev ## measure, beside other RLMs too; rewrites the tables
 compare: $(VENV)/.group-dev ## probe other RLMs in .venv-peers/ and write the tables of the comparison
 	@$(BIN)/python -m benchmarks.compare $(ARGS)
 
+dist: $(VENV)/.group-release ## build both archives, twice, and check them
+	@$(BIN)/python tools/release.py dist
+
+pythons: $(VENV)/.group-release ## install the wheel on every supported Python that is here, and test it
+	@$(BIN)/python tools/release.py pythons
+
+lowest: $(VENV)/.group-release ## resolve every extra, and test with the oldest versions that are allowed
+	@$(BIN)/python tools/release.py lowest
+
 clean: ## remove what the commands above have made
-	@rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) .venv-peers .venv-server dist site .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
