@@ -272,8 +272,13 @@ class RLM(RLMParameters, RunnableSerializable[RLMInput, RLMResponse]):
         last = _LastState()
         with hearing(on_event, progress=progress) as heard:
             run_config = _with(config, RunOptions(on_event=heard, stream_tokens=True))
-            for mode, data in self.graph.stream(given, run_config, stream_mode=_STREAMED):
-                yield from last.chunks(mode, data)
+            stream = self.graph.stream(given, run_config, stream_mode=_STREAMED)
+            try:
+                for mode, data in stream:
+                    yield from last.chunks(mode, data)
+            except BaseException as error:  # noqa: BLE001 - it is raised again
+                # An interrupt that arises here stops the run as one that arises in it.
+                stream.throw(error)
         yield self._last_chunk(last)
 
     async def astream_generate(

@@ -261,6 +261,28 @@ def test_an_interrupt_of_the_keyboard_starts_nothing_more(entry: str) -> None:
     check_partial(raised.value.partial)  # type: ignore[attr-defined]
 
 
+def test_an_interrupt_between_two_pieces_is_one_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    from langchain_replm import runnable
+
+    chunks = runnable._LastState.chunks
+    started = []
+
+    def interrupted(self: Any, mode: str, data: Any) -> Any:
+        started.extend([data] if mode == "custom" and data["type"] == "sub_call_start" else [])
+        if len(started) == 4:
+            asyncio.run(until(lambda: server.request_count == 5))
+            raise KeyboardInterrupt
+        return chunks(self, mode, data)
+
+    monkeypatch.setattr(runnable._LastState, "chunks", interrupted)
+    with OpenAIServer(root_says(BATCH)) as server:
+        with pytest.raises(KeyboardInterrupt) as raised:
+            list(make(server).stream_generate("q", "text"))
+        asyncio.run(asks_nothing_more(server))
+        assert server.request_count == 5
+    check_partial(raised.value.partial)  # type: ignore[attr-defined]
+
+
 def test_a_closed_stream_stops_the_run() -> None:
     given: Any = {"query": "q", "context": "text"}
     with OpenAIServer(root_says(BATCH)) as server:
