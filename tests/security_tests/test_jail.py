@@ -304,7 +304,9 @@ def test_the_attacks_work_without_a_jail():
             }
             for name in harmless
         ]
-        assert [result[0] for result in run_jobs("own", jobs)] == ["SUCCESS\n"] * len(harmless)
+        results = run_jobs("own", jobs)
+        # Python 3.14 warns of a fork beside threads, so there may be a line before it.
+        assert [result[0].splitlines()[-1:] for result in results] == [["SUCCESS"]] * len(harmless)
 
 
 # Ordinary work goes on ---------------------------------------------------------------------------
