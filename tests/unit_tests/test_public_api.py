@@ -16,7 +16,12 @@ from typing import Any
 from pydantic import BaseModel
 
 SNAPSHOT = Path(__file__).parent / "snapshots" / "public_api.txt"
-MODULES = ("langchain_replm", "langchain_replm.sandbox", "langchain_replm.testing")
+MODULES = (
+    "langchain_replm",
+    "langchain_replm.sandbox",
+    "langchain_replm.testing",
+    "langchain_replm.evals",
+)
 
 
 def described(name: str, value: Any) -> Iterator[str]:

@@ -1,0 +1,300 @@
+"""One call of `Experiment.run`: what is missing, what may still be begun, what has ended."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.callbacks import UsageMetadataCallbackHandler
+from langchain_core.documents import Document
+
+import langchain_replm
+from langchain_replm._prices import cost_usd, price_of
+from langchain_replm.config import RLMConfig
+from langchain_replm.errors import ConfigurationError, RLMError
+from langchain_replm.evals._record import ANSWER_CHARS, ResultsFileError, RunResult
+from langchain_replm.evals.types import Score
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from langchain_core.messages.ai import UsageMetadata
+    from langchain_core.runnables import RunnableConfig
+
+    from langchain_replm.evals._progress import Progress
+    from langchain_replm.evals._record import ResultsFile
+    from langchain_replm.evals.experiment import Experiment
+    from langchain_replm.evals.types import Example, Task
+
+KEPT_SIZES = 2
+"""How many sizes of a task are held in memory; runs of neighboring sizes overlap."""
+
+ERROR_CHARS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run that is missing."""
+
+    task: str
+    context_tokens: int
+    index: int
+    runner: str
+    repeat: int
+
+
+class InterruptedRunError(RLMError):
+    """The experiment was interrupted; the run makes no more calls."""
+
+    def __init__(self) -> None:
+        super().__init__("The experiment was interrupted.")
+
+
+class Watch(UsageMetadataCallbackHandler):
+    """Counts what a run takes, also if it fails; refuses its next call after an interrupt."""
+
+    raise_error = True
+    run_inline = True
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self.stopped_it = False
+
+    def on_chat_model_start(self, *_args: Any, **_kwargs: Any) -> None:
+        """Before each call of a model."""
+        if self._session.interrupted:
+            self.stopped_it = True
+            raise InterruptedRunError
+
+
+@dataclass
+class Attempt:
+    """One run while it goes on."""
+
+    job: Job
+    example: Example
+    given: Any
+    config: RunnableConfig
+    watch: Watch
+    response: Any = None
+    error: Exception | None = None
+    started: float = field(default_factory=time.perf_counter)
+
+
+class Examples:
+    """The examples of the tasks, made when they are needed; the last few sizes are kept."""
+
+    def __init__(self, tasks: dict[str, Task], count: int, seed: int) -> None:
+        self._tasks, self._count, self._seed = tasks, count, seed
+        self._made: dict[tuple[str, int], list[Example]] = {}
+        self._lock = threading.Lock()
+
+    def get(self, job: Job) -> Example:
+        """The example of a job."""
+        return self.all(job.task, job.context_tokens)[job.index]
+
+    def all(self, task: str, context_tokens: int) -> list[Example]:
+        """All of one size."""
+        with self._lock:
+            if (task, context_tokens) not in self._made:
+                made = self._tasks[task].examples(
+                    context_tokens=context_tokens, count=self._count, seed=self._seed
+                )
+                examples = list(made)
+                if len({example.id for example in examples}) != len(examples):
+                    msg = (
+                        f"The task {task!r} gives two examples of {context_tokens:,} tokens one id."
+                    )
+                    raise ConfigurationError(msg)
+                self._made[task, context_tokens] = examples
+                for oldest in list(self._made)[:-KEPT_SIZES]:
+                    del self._made[oldest]
+            return self._made[task, context_tokens]
+
+
+class Session:
+    """What one call of `run` knows; shared by all of its threads or tasks."""
+
+    def __init__(self, experiment: Experiment, file: ResultsFile, progress: Progress) -> None:
+        self.interrupted = False
+        self.stopped: str | None = None
+        self.undone = 0
+        self._experiment = experiment
+        self._file = file
+        self._progress = progress
+        self._began = time.monotonic()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def attempt(self, job: Job) -> Iterator[Attempt | None]:
+        """Run one job in the block: what it raises is its result; None: it may not begin."""
+        with self._lock:
+            self.stopped = self.stopped or self._limit()
+            if self.stopped or self.interrupted:
+                self.undone += 1
+                allowed = False
+            else:
+                allowed = True
+        if not allowed:
+            yield None
+            return
+        attempt = self._begin(job)
+        try:
+            yield attempt
+        except Exception as error:  # noqa: BLE001 - whatever a runner raises is its result
+            attempt.error = error
+        if attempt.watch.stopped_it:
+            with self._lock:
+                self.undone += 1
+            return
+        result = self._result(attempt)
+        self._file.keep(result)
+        with self._lock:
+            self._progress.ended(result)
+
+    def _begin(self, job: Job) -> Attempt:
+        example = self._experiment.examples.get(job)
+        watch = Watch(self)
+        metadata = {
+            "task": job.task,
+            "context_tokens": job.context_tokens,
+            "example": example.id,
+            "runner": job.runner,
+            "repeat": job.repeat,
+        }
+        config: RunnableConfig = {
+            "callbacks": [watch],
+            "tags": ["langchain-replm-evals"],
+            "metadata": metadata,
+            "run_name": f"{job.runner} on {example.id}",
+        }
+        given = {"query": example.query, "context": example.context}
+        return Attempt(job, example, given, config, watch)
+
+    def _result(self, attempt: Attempt) -> RunResult:
+        elapsed = time.perf_counter() - attempt.started
+        job, example = attempt.job, attempt.example
+        fields = self._scored(attempt)
+        answer = fields.pop("answer")
+        told = self._experiment.definition["runners"][job.runner]
+        return RunResult(
+            task=job.task,
+            context_tokens=job.context_tokens,
+            example=example.id,
+            example_sha256=fingerprint(example),
+            runner=job.runner,
+            repeat=job.repeat,
+            seed=self._experiment.seed,
+            answer=answer[:ANSWER_CHARS],
+            answer_chars=len(answer),
+            expected=example.expected,
+            elapsed_seconds=round(elapsed, 6),
+            models={role: told[f"{role}_model"] for role in _ROLES if f"{role}_model" in told},
+            versions=VERSIONS,
+            time=datetime.now(UTC).isoformat(timespec="seconds"),
+            **fields,
+        )
+
+    def _scored(self, attempt: Attempt) -> dict[str, Any]:
+        """The fields that come from the response, or from the error."""
+        response, error = attempt.response, attempt.error
+        if error is None:
+            try:
+                fields = {name: getattr(response, name) for name in _FIELDS}
+                score = self._score(attempt)
+            except Exception as raised:  # noqa: BLE001 - of a runner's class, or of a task
+                error = raised
+            else:
+                return {**fields, "score": score.value, "reason": score.reason}
+        usage = dict(attempt.watch.usage_metadata)
+        return {
+            "answer": "",
+            "score": 0.0,
+            "reason": "the run failed",
+            "stop_reason": "error",
+            "usage_by_model": usage,
+            "cost": _cost_usd(self._experiment.runners[attempt.job.runner], usage),
+            "error": f"{type(error).__name__}: {error}"[:ERROR_CHARS],
+        }
+
+    def _score(self, attempt: Attempt) -> Score:
+        if attempt.response.stop_reason == "window":
+            return Score(0.0, "the context is longer than the window of the model")
+        task = self._experiment.tasks[attempt.job.task]
+        return task.score(attempt.example, attempt.response.answer)
+
+    def _limit(self) -> str | None:
+        """Why nothing more may begin."""
+        experiment, file = self._experiment, self._file
+        if experiment.max_seconds is not None:
+            seconds = time.monotonic() - self._began
+            if seconds >= experiment.max_seconds:
+                return f"max_seconds={experiment.max_seconds:g} is over"
+        if experiment.max_total_tokens is not None:
+            most = experiment.max_total_tokens
+            if file.tokens >= most:
+                return f"max_total_tokens={most:,}: {file.tokens:,} are spent"
+        if experiment.max_cost_usd is not None:
+            if file.unpriced is not None:
+                return (
+                    f"max_cost_usd={experiment.max_cost_usd:g} cannot be held: the cost of a run "
+                    f"of {file.unpriced!r} is unknown; give its models prices (RLMConfig.prices)"
+                )
+            if file.cost_usd >= experiment.max_cost_usd:
+                return f"max_cost_usd={experiment.max_cost_usd:g}: ${file.cost_usd:.4f} are spent"
+        return None
+
+
+_ROLES = ("root", "sub")
+_FIELDS = ("answer", "stop_reason", "iterations", "sub_calls", "cost", "usage_by_model")
+
+VERSIONS = {
+    "python": platform.python_version(),
+    "langchain-replm": langchain_replm.__version__,
+    "langchain-core": version("langchain-core"),
+    "langgraph": version("langgraph"),
+}
+
+
+def _cost_usd(runner: Any, usage: dict[str, UsageMetadata]) -> float | None:
+    """What a run that failed has cost, if its runner knows the prices of its models."""
+    config = getattr(runner, "config", None)
+    if not usage or not isinstance(config, RLMConfig):
+        return None if usage else 0.0
+    costs = [cost_usd(tokens, price_of(config, name)) for name, tokens in usage.items()]
+    return None if None in costs else sum(cost or 0.0 for cost in costs)
+
+
+def fingerprint(example: Example) -> str:
+    """A hash of what was asked: equal examples have equal ones, on every machine."""
+    digest = hashlib.sha256()
+    context = [example.context] if isinstance(example.context, str) else example.context
+    for item in context:
+        text = item.page_content if isinstance(item, Document) else item
+        digest.update(text.encode("utf-8", "replace") + b"\0")
+    told = [example.query, example.expected]
+    digest.update(json.dumps(told, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
+
+
+def check_example(example: Example, result: RunResult) -> None:
+    """Refuse to go on with other examples than those of the file.
+
+    Raises:
+        ResultsFileError: The example of this id was another one when the file was written.
+    """
+    if fingerprint(example) != result.example_sha256:
+        msg = (
+            f"The results hold another example {example.id!r} than the task {example.task!r} makes "
+            "now: the task has changed. Name another file."
+        )
+        raise ResultsFileError(msg)
