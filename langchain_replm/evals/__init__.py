@@ -6,11 +6,13 @@ comes, and goes on where it was stopped. `Results` sums up with spread, as table
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langchain_replm._lazy import lazy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from langchain_replm.evals.experiment import Experiment
     from langchain_replm.evals.results import (
         Results,
@@ -59,4 +61,6 @@ __all__ = [
     "task",
 ]
 
+__getattr__: Callable[[str], Any]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = lazy(__name__, _HOMES)

@@ -69,6 +69,7 @@ COLOURED = {
     "evals/runners/_base.py",
     "evals/runners/_steps.py",
     "graph.py",
+    "evals/experiment.py",
     "runnable.py",
     "sandbox/_worker_repl.py",  # cells may use top-level `await`; it runs in the worker's own loop
 }
