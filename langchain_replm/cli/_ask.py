@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from contextlib import contextmanager, nullcontext
@@ -12,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_replm.cli import INTERRUPTED, LIMIT, OK
 from langchain_replm.cli._inputs import read_context
-from langchain_replm.cli._parser import config_fields
+from langchain_replm.cli._models import config_of, models_of
 from langchain_replm.cli._terminal import put, say
 from langchain_replm.cli._texts import summary
-from langchain_replm.config import RLMConfig
 from langchain_replm.context_store import MemoryContextStore, check_context, make_handle
 from langchain_replm.errors import ConfigurationError, LimitExceededError
 from langchain_replm.progress import open_progress
@@ -27,22 +25,13 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from langchain_core.language_models import BaseChatModel
-
     from langchain_replm.trajectory_file import RecordedRun
-
-DEFAULT_MODEL = "gpt-5-mini"
 
 
 def run(options: argparse.Namespace) -> int:
     """Answer one question about files."""
-    config = RLMConfig(**{
-        name: value
-        for name in config_fields()
-        if (value := getattr(options, f"config_{name}")) is not None
-    })  # fmt: skip
-    root = find_model(options.root or _default_model(), "--root")
-    sub = None if options.sub is None else find_model(options.sub, "--sub")
+    config = config_of(options)
+    root, sub = models_of(options)
     context = read_context(options.paths)
     _check_writable(options.html)
     kept = Kept(options.trajectory)
@@ -88,34 +77,6 @@ class Kept:
         """The run as far as it went; None if it never began."""
         runs = read_entries(self._entries)
         return runs[-1] if runs else None
-
-
-def find_model(name: str, option: str) -> BaseChatModel | str:
-    """The chat model of a name."""
-    if name == "extractive":
-        from langchain_replm.extractive import ExtractiveChatModel  # noqa: PLC0415 - rarely used
-
-        return ExtractiveChatModel()
-    provider, _, plain = name.rpartition(":")
-    if provider not in {"", "openai"} or importlib.util.find_spec("langchain") is not None:
-        return name
-    if not os.environ.get("OPENAI_API_KEY"):
-        msg = f'{option} {name}: set OPENAI_API_KEY, or pip install "langchain-replm[models]".'
-        raise ConfigurationError(msg)
-    from langchain_openai import ChatOpenAI  # noqa: PLC0415 - takes a second to import
-
-    return ChatOpenAI(model=plain)
-
-
-def _default_model() -> str:
-    if os.environ.get("OPENAI_API_KEY"):
-        return f"openai:{os.environ.get('OPENAI_MODEL') or DEFAULT_MODEL}"
-    msg = (
-        "There is no model to ask. Name one: --root openai:gpt-5.2 (or any other name that "
-        "init_chat_model knows), or set OPENAI_API_KEY. Without a key, --root extractive looks "
-        "things up by rules; it is no language model."
-    )
-    raise ConfigurationError(msg)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ examples:
   git log -p | langchain-replm ask "Which change broke the parser?" -
   langchain-replm ask "Where is class OrderedDict defined?" src/ --root extractive
   langchain-replm show runs.jsonl --html run.html
+  langchain-replm eval s-niah oolong --size 8k,64k --runner rlm base search --root openai:gpt-5.2
 
 exit status: 0 answered, 1 failed, 2 called wrongly, 3 a limit ended the run, 130 interrupted
 """
@@ -35,6 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_ask(commands)
     _add_show(commands)
+    _add_eval(commands)
     doctor = _command(commands, "doctor", "say what this machine can do")
     doctor.add_argument("--json", action="store_true", help="as JSON")
     completion = _command(commands, "completion", "print the completion script of a shell")
@@ -55,17 +57,78 @@ def _add_ask(commands: Any) -> None:
     add = ask.add_argument
     add("question")
     add("paths", nargs="+", metavar="PATH", help="file, directory, glob, or - for standard input")
-    add("--root", metavar="MODEL", help="writes the cells: a name for init_chat_model such as "
-        "openai:gpt-5.2, or `extractive`, which needs no key (default: $OPENAI_MODEL, when "
-        "OPENAI_API_KEY is set)")  # fmt: skip
-    add("--sub", metavar="MODEL", help="answers the sub-calls (default: the root model)")
+    _add_models(ask)
     add("--json", action="store_true", help="print the whole response as JSON, not the answer")
     add("--html", metavar="FILE", help="write the report of the run")
     add("--trajectory", metavar="FILE", help="append the run to FILE while it goes on (JSON Lines)")
     add("--resume", metavar="FILE", help="keep the run in FILE (SQLite); asked again, the same "
         "question about the same text goes on where it stopped")  # fmt: skip
     add("-q", "--quiet", action="store_true", help="no progress, no summary")
-    limits = ask.add_argument_group("settings of the run")
+    _add_settings(ask)
+
+
+def _add_eval(commands: Any) -> None:
+    evaluate = _command(
+        commands, "eval", "compare ways to answer questions whose answers are known"
+    )
+    add = evaluate.add_argument
+    add("tasks", nargs="+", metavar="TASK", help="s-niah, oolong, oolong-pairs, documents, code; "
+        "code:DIRECTORY; questions:FILE for your own; oolong-file:FILE, browsecomp-plus:FILE, "
+        "longbench-v2:FILE for published ones")  # fmt: skip
+    add("--runner", nargs="+", metavar="NAME", default=["rlm", "base", "search"],
+        help="base, truncation, map-reduce, search, files, rlm-no-sub-calls, rlm, rlm-2 "
+        "(default: rlm base search)")  # fmt: skip
+    add("--size", type=sizes, metavar="TOKENS", default=[8192],
+        help="sizes of the contexts in tokens, such as 8k,64k,1M (default: 8k)")  # fmt: skip
+    _add_models(evaluate)
+    add(
+        "--count",
+        type=int,
+        metavar="N",
+        default=5,
+        help="examples of each size (default: 5)",
+    )
+    add("--repeats", type=int, metavar="N", default=1, help="runs on each example (default: 1)")
+    add("--seed", type=int, metavar="N", default=0, help="of the examples (default: 0)")
+    add("--concurrency", type=int, metavar="N", default=4, help="runs at once (default: 4)")
+    add("--window", type=int, metavar="TOKENS", help="window of the models, for the runners that "
+        "fill it (default: what the model says of itself)")  # fmt: skip
+    add("--total-cost-usd", type=float, metavar="N", help="most that the whole experiment may cost")
+    add("--total-tokens", type=int, metavar="N", help="most tokens of the whole experiment")
+    add("--total-seconds", type=float, metavar="N", help="after that nothing more begins")
+    add("--out", metavar="DIR", default="eval", help="where results.jsonl is kept; called "
+        "again, only what is missing is run (default: eval)")  # fmt: skip
+    add("--retry-errors", action="store_true", help="make runs again that have failed")
+    add("--plot", action="store_true", help="write DIR/results.png")
+    add("--format", choices=("text", "markdown", "csv"), default="text", help="of the table")
+    add("--json", action="store_true", help="print the runs as JSON Lines, not the table")
+    add("-q", "--quiet", action="store_true", help="no progress")
+    _add_settings(evaluate)
+
+
+def sizes(text: str) -> list[int]:
+    """Sizes in tokens: `8k` is 8,192, `1M` is 2^20, `5000` is 5,000."""
+    units = {"k": 2**10, "m": 2**20}
+    found = []
+    for one in text.split(","):
+        number, unit = (one[:-1], units[one[-1].lower()]) if one[-1:].lower() in units else (one, 1)
+        if not number.isdecimal() or int(number) < 1:
+            msg = f"{one!r} is no size; write for instance 8k,64k,1M"
+            raise argparse.ArgumentTypeError(msg)
+        found.append(int(number) * unit)
+    return found
+
+
+def _add_models(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--root", metavar="MODEL", help="writes the cells: a name for init_chat_model such as "
+        "openai:gpt-5.2, or `extractive`, which needs no key (default: $OPENAI_MODEL, when "
+        "OPENAI_API_KEY is set)")  # fmt: skip
+    add("--sub", metavar="MODEL", help="answers the sub-calls (default: the root model)")
+
+
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    limits = command.add_argument_group("settings of a run")
     for name, kind in config_fields().items():
         limits.add_argument(f"--{name.replace('_', '-')}", dest=f"config_{name}", **kind)
 

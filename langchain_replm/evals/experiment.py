@@ -103,11 +103,13 @@ class Experiment:
         retry_errors: bool = False,
         progress: bool = True,
     ) -> None:
-        self.tasks = {task.name: task for task in tasks}
-        self.runners = dict(runners)
-        self.context_tokens = list(dict.fromkeys(context_tokens))
-        self.count, self.repeats, self.seed = count, repeats, seed
-        self.results = None if results is None else Path(results)
+        self.tasks: dict[str, Task] = {task.name: task for task in tasks}
+        self.runners: dict[str, Runner] = dict(runners)
+        self.context_tokens: list[int] = list(dict.fromkeys(context_tokens))
+        self.count: int = count
+        self.repeats: int = repeats
+        self.seed: int = seed
+        self.results: Path | None = None if results is None else Path(results)
         self.max_concurrency = max_concurrency
         self.max_cost_usd = max_cost_usd
         self.max_total_tokens = max_total_tokens
@@ -121,7 +123,7 @@ class Experiment:
             "tasks": {name: describe_task(task) for name, task in self.tasks.items()},
             "runners": {name: describe_runner(one) for name, one in self.runners.items()},
         }
-        self.examples = Examples(self.tasks, count, seed)
+        self.examples: Examples = Examples(self.tasks, count, seed)
 
     def run(self) -> Results:
         """Do what is missing, in threads.

@@ -5,6 +5,7 @@ Needs matplotlib: `pip install "langchain-replm[evals]"`. No display is used.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,17 @@ _PANELS: tuple[tuple[str, Callable[[Summary], Interval | None]], ...] = (
 )
 
 
+def check_plots() -> None:
+    """Say early that plots cannot be made here.
+
+    Raises:
+        ConfigurationError: matplotlib is missing.
+    """
+    if find_spec("matplotlib") is None:
+        msg = 'Plots need matplotlib: pip install "langchain-replm[evals]"'
+        raise ConfigurationError(msg)
+
+
 def plot(results: Results, path: str | Path) -> Path:
     """Draw accuracy, tokens, cost and iterations against the size of the context.
 
@@ -78,11 +90,9 @@ def plot(results: Results, path: str | Path) -> Path:
 
 
 def _figure(summaries: Sequence[Summary]) -> Any:
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - of an extra
-    except ImportError as error:
-        msg = 'Plots need matplotlib: pip install "langchain-replm[evals]"'
-        raise ConfigurationError(msg) from error
+    check_plots()
+    from matplotlib.figure import Figure  # noqa: PLC0415 - of an extra
+
     tasks = list(dict.fromkeys(one.task for one in summaries))
     runners = list(dict.fromkeys(one.runner for one in summaries))
     width, height = _PANEL_INCHES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import pty
@@ -421,3 +422,89 @@ def test_the_version() -> None:
 
     done = run("--version")
     assert (done.returncode, done.stdout.strip()) == (0, langchain_replm.__version__)
+
+
+# -- eval ------------------------------------------------------------------------------------------
+
+
+def evaluate(folder: Path, *more: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return run(
+        "eval", "s-niah", "--size", "1k,2k", "--count", "2", "--runner", "search", "rlm",
+        "--root", "extractive", "--out", folder, *more, **options,
+    )  # fmt: skip
+
+
+def test_eval_prints_a_table_and_does_only_what_is_missing(tmp_path: Path) -> None:
+    first = evaluate(tmp_path / "new", "--plot")
+    assert first.returncode == 0, first.stderr
+    rows = [line.split()[:5] for line in first.stdout.splitlines()[1:]]
+    assert rows == [
+        ["s-niah", size, name, "2", "1.00"]
+        for size in ("1,024", "2,048")
+        for name in ("search", "rlm")
+    ]
+    assert "[8/8] s-niah" in first.stderr
+    assert (tmp_path / "new" / "results.png").read_bytes().startswith(b"\x89PNG")
+    again = evaluate(tmp_path / "new", "--json", "--quiet")
+    assert (again.returncode, again.stderr) == (0, "")
+    runs = [json.loads(line) for line in again.stdout.splitlines()]
+    assert len(runs) == 8
+    assert all(run["expected"] in run["answer"] and run["score"] == 1.0 for run in runs)
+    assert len((tmp_path / "new" / "results.jsonl").read_text().splitlines()) == 9
+
+
+def test_eval_asks_models_over_http_and_counts_what_they_say(tmp_path: Path) -> None:
+    lines = [{"query": "what is it?", "expected": "a heron", "context": "a heron"}]
+    questions = tmp_path / "mine.jsonl"
+    questions.write_text("\n".join(map(json.dumps, lines)))
+    with OpenAIServer(
+        lambda asked: respond(asked) if "```repl" in asked.system_text else Reply("a heron")
+    ) as server:
+        done = run(
+            "eval", f"questions:{questions}", "--count", "1", "--runner", "base", "rlm", "--root",
+            "openai:root", "--sub", "openai:sub", "--window", "9000", "--out", tmp_path, "--format",
+            "csv", "--cost-per-input-token", "0.001", "--cost-per-output-token", "0",
+            env=environment(OPENAI_API_KEY="k", OPENAI_BASE_URL=server.base_url),
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    [base, rlm] = csv.DictReader(done.stdout.splitlines())
+    assert (base["runner"], float(base["score"]), float(base["iterations"])) == ("base", 1.0, 1.0)
+    assert (rlm["runner"], float(rlm["score"]), float(rlm["sub_calls"])) == ("rlm", 1.0, 1.0)
+    assert float(rlm["cost"]) == pytest.approx(float(rlm["input_tokens"]) / 1000)
+
+
+def test_eval_stops_at_a_limit_with_a_status_of_its_own(tmp_path: Path) -> None:
+    done = evaluate(tmp_path, "--total-tokens", "1", "--concurrency", "1", "--quiet")
+    assert done.returncode == 3
+    assert "max_total_tokens=1" in done.stderr
+    assert "were not made" in done.stderr
+    assert evaluate(tmp_path, "--quiet").returncode == 0, "and goes on without it"
+
+
+def test_eval_of_runs_that_all_fail_has_failed(tmp_path: Path) -> None:
+    with OpenAIServer(lambda _: Fault(400)) as broken:
+        done = run(
+            "eval", "s-niah", "--count", "1", "--size", "1k", "--runner", "rlm", "--root",
+            "openai:root", "--out", tmp_path,
+            env=environment(OPENAI_API_KEY="k", OPENAI_BASE_URL=broken.base_url),
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "1 of 1 failed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["s-nia"], "Did you mean 's-niah'?"),
+        (["s-niah", "--runner", "rml"], "Did you mean 'rlm'?"),
+        (["s-niah", "--size", "8q"], "write for instance 8k,64k,1M"),
+        (["s-niah", "--count", "0"], "count is at least 1"),
+        (["questions:nowhere.jsonl"], "nowhere.jsonl"),
+        (["s-niah:place"], "has no option 'path'"),
+    ],
+)
+def test_eval_called_wrongly_runs_nothing(tmp_path: Path, arguments: list[str], told: str) -> None:
+    done = run("eval", *arguments, "--root", "extractive", "--out", tmp_path / "out")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+    assert not list((tmp_path / "out").glob("*"))
