@@ -70,6 +70,7 @@ COLOURED = {
     "evals/runners/_steps.py",
     "graph.py",
     "evals/experiment.py",
+    "evals/langsmith.py",
     "runnable.py",
     "sandbox/_worker_repl.py",  # cells may use top-level `await`; it runs in the worker's own loop
 }
