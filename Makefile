@@ -12,7 +12,7 @@ ARGS ?=
 # quick ones come last, so that no process waits long for the other. JOBS=0 for a debugger.
 JOBS ?= auto
 
-.PHONY: help demo demo-local test coverage attacks lint type api format unit_tests bench docs compare dist pythons lowest clean
+.PHONY: help demo demo-local test coverage attacks lint type api format unit_tests bench eval-local docs compare dist pythons lowest clean
 
 help: ## show the commands
 	@grep -E '^[a-z_-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -77,6 +77,9 @@ docs: $(VENV)/.group-docs ## build the site into site/, strictly; ARGS=serve sho
 bench: $(VENV)/.group-dev ## measure, beside other RLMs too; rewrites the tables
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+eval-local: $(VENV)/.group-dev $(VENV)/.group-local ## the evaluation with a small real model on this machine; takes a quarter of an hour
+	@$(BIN)/python -m benchmarks.eval_local $(ARGS)
+
 compare: $(VENV)/.group-dev ## probe other RLMs in .venv-peers/ and write the tables of the comparison
 	@$(BIN)/python -m benchmarks.compare $(ARGS)
 
@@ -90,4 +93,4 @@ lowest: $(VENV)/.group-release ## resolve every extra, and test with the oldest 
 	@$(BIN)/python tools/release.py lowest
 
 clean: ## remove what the commands above have made
-	@rm -rf $(VENV) .venv-peers .venv-server dist site .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) .venv-peers .venv-server dist site .coverage* .eval-local .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 import symtable
+import sys
 
 # As in `typing`, whose import would cost a worker a part of its start.
 TYPE_CHECKING = False
@@ -81,7 +82,18 @@ class Source:
                 self._edits.append((start, start, f"{echo}((".encode()))
                 self._edits.append((end, end, b"))"))
         self.text = self._edited(code.encode(), end)
-        self.names = list(dict.fromkeys(_assigned(symtable.symtable(code, filename, "exec"))))
+        table = symtable.symtable(self._without_await(code, tree), filename, "exec")
+        self.names = list(dict.fromkeys(_assigned(table)))
+
+    def _without_await(self, code: str, tree: Any) -> str:
+        """The cell for `symtable`, which from Python 3.14 on takes no `await` at the top."""
+        text = bytearray(code.encode())
+        if sys.version_info >= (3, 14):  # in older ones places in f-strings are not exact
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Await):
+                    start = self._span(node)[0]
+                    text[start : start + 5] = b"-    "  # an operator, as long as the word
+        return text.decode()
 
     def _span(self, node: Any) -> tuple[int, int]:
         start = self._starts[node.lineno - 1] + node.col_offset
