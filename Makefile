@@ -12,7 +12,7 @@ ARGS ?=
 # quick ones come last, so that no process waits long for the other. JOBS=0 for a debugger.
 JOBS ?= auto
 
-.PHONY: help demo demo-local test coverage attacks lint type api format unit_tests bench eval-local docs compare dist pythons lowest clean
+.PHONY: help demo demo-local test coverage attacks lint type api format unit_tests bench eval-local docs notebooks compare dist pythons lowest clean
 
 help: ## show the commands
 	@grep -E '^[a-z_-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -73,6 +73,9 @@ format: $(VENV)/.group-dev ## rewrite the code in the house style
 
 docs: $(VENV)/.group-docs ## build the site into site/, strictly; ARGS=serve shows it while you write
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs $(or $(ARGS),build) --strict
+
+notebooks: $(VENV)/.group-dev ## execute the notebooks of the cookbook and write their outputs; ARGS=name for one
+	@$(BIN)/python -m tools.notebooks $(ARGS)
 
 bench: $(VENV)/.group-dev ## measure, beside other RLMs too; rewrites the tables
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -31,6 +31,7 @@ PLACES = {
     "CONTRIBUTING.md": "contributing.md",
     "benchmarks/README.md": "performance.md",
     "cookbook/README.md": "cookbook/index.md",
+    "examples/README.md": "examples.md",
     "langchain_replm/sandbox/THREAT_MODEL.md": "threat_model.md",
 }
 """Files of the repository that are pages of the site by another name."""
