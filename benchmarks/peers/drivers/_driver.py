@@ -39,6 +39,33 @@ class Base:
             return list(threads.map(lambda query: attempt(run, query, context), queries))
 
 
+class AsyncBase(Base):
+    """What a driver of an async RLM may change: tasks of one loop, no threads."""
+
+    def arun(self, model: str, cell_seconds: float | None):
+        """Build what a user builds once; returns a coroutine function of query and context."""
+        raise NotImplementedError
+
+    def prepare(self, model: str, cell_seconds: float | None):
+        """One loop for all runs, as in a service."""
+        import asyncio  # here, for it would add to the cold start of others
+
+        arun, runner = self.arun(model, cell_seconds), asyncio.Runner()
+        return lambda query, context: runner.run(arun(query, context))
+
+    def run_many(self, model: str, queries: list[str], context: str) -> list[str]:
+        """Many runs at once, as tasks."""
+        import asyncio
+
+        arun = self.arun(model, None)
+
+        async def gather():
+            runs = [arun(query, context) for query in queries]
+            return await asyncio.gather(*runs, return_exceptions=True)
+
+        return [str(answer) for answer in asyncio.run(gather())]
+
+
 def attempt(run, query: str, context: str) -> str:
     """One of many: an error is a wrong answer."""
     try:
