@@ -9,6 +9,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from langchain_openai import ChatOpenAI
 
 from tools.notebooks import NOTEBOOKS, ROOT, execute, kernel
 
@@ -43,14 +44,21 @@ def test_a_notebook_runs(path: Path, shared: tuple[Any, str]) -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_says_what_a_person_with_a_key_runs(path: Path) -> None:
+def test_a_person_with_a_key_gets_real_models(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cells = nbformat.read(path, as_version=4).cells
     assert cells[0].source.startswith("# ")
     assert any("assert " in cell.source for cell in cells if cell.cell_type == "code")
     tagged = [cell for cell in cells if "offline" in cell.metadata.get("tags", ())]
     assert len(tagged) == 1, "one cell, and it is marked"
     assert "if not ONLINE:" in tagged[0].source
-    assert any("init_chat_model(" in cell.source for cell in cells)
+
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    space: dict[str, Any] = {}
+    for cell in cells[: cells.index(tagged[0]) + 1]:
+        if cell.cell_type == "code":  # a first line %%writefile is for Jupyter
+            exec(re.sub(r"\A%%.*", "", cell.source), space)  # noqa: S102 - our own notebook
+    assert isinstance(space["root"], ChatOpenAI)
+    assert type(space.get("sub", space["root"])) is ChatOpenAI
 
 
 def test_the_list_of_recipes_is_complete() -> None:
