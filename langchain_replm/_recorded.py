@@ -48,6 +48,7 @@ class RunJournal:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._known: Mapping[str, str] = {}
+        self._failure: Exception | None = None
         self.run_id: str = ""
 
     def begin(self, run_id: str) -> None:
@@ -70,11 +71,14 @@ class RunJournal:
             raise RLMError(msg) from error
 
     def find(self, key: str, kind: type[Saved]) -> Saved | None:
-        """The recorded result under a key, if there is one.
+        """The recorded result under a key, if there is one; asked before each call.
 
         Raises:
-            RLMError: The entry was damaged or written by another version.
+            RLMError: The entry was damaged or written by another version; or a result could not be
+                written, and so the next one would be lost, too.
         """
+        if self._failure is not None:
+            raise _not_written(self._failure)
         entry = self._known.get(key)
         if entry is None:
             return None
@@ -100,11 +104,15 @@ class RunJournal:
         """
         try:
             self._journal.write(self.run_id, key, saved.model_dump_json())
-        except RLMError:
-            raise
         except Exception as error:
-            msg = f"The journal could not be written: {type(error).__name__}: {error}"
-            raise RLMError(msg) from error
+            self._failure = error
+            if isinstance(error, RLMError):
+                raise
+            raise _not_written(error) from error
+
+
+def _not_written(error: Exception) -> RLMError:
+    return RLMError(f"The journal could not be written: {type(error).__name__}: {error}")
 
 
 class CellKeys:
