@@ -186,3 +186,32 @@ async def test_a_run_whose_journal_is_full_stops_and_goes_on_when_there_is_room(
     roomy._entries = journal._entries
     assert (await go(colour, rlm(roomy), None)).stop_reason == "answered"
     assert sub.asked.total() == 8, "only the one that could not be kept"
+
+
+class Gone(MemoryJournal):
+    """Takes the root's replies, and no result of a sub-call."""
+
+    def write(self, run_id: str, key: str, entry: str) -> None:
+        if "read " in entry and "llm_query" not in entry:
+            raise ConnectionError("the database is gone")
+        super().write(run_id, key, entry)
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+async def test_no_call_is_begun_once_a_result_could_not_be_kept(colour: str) -> None:
+    asked: list[str] = []
+
+    def sub(messages: list[Any]) -> str:
+        asked.append(messages[-1].text)
+        return "read it"
+
+    rlm = RLM(
+        script(cell("llm_query_batch([f'page {n}' for n in range(200)])")),
+        sub_model=ScriptedChatModel(respond=sub),
+        journal=Gone(),
+        checkpointer=InMemorySaver(),
+        config=RLMConfig(max_concurrency=4),
+    )
+    with pytest.raises(RLMError, match="the database is gone"):
+        await go(colour, rlm, GIVEN)
+    assert 1 <= len(asked) <= 4, "those in flight"
