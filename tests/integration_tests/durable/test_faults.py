@@ -62,6 +62,11 @@ def root() -> ScriptedChatModel:
     return ScriptedChatModel(respond=respond)
 
 
+# In mode "none" an interrupt is an exception in the thread of the cell. One that arrives in the
+# callback of a weak reference is swallowed there by the interpreter, which says so.
+pytestmark = pytest.mark.filterwarnings(r"ignore:Exception ignored in[\s\S]*KeyboardInterrupt")
+
+
 class Sub:
     """Counts what it has answered; something happens at its n-th call."""
 
