@@ -42,7 +42,7 @@ NOBODY_PYTHON = "/usr/bin/python3"
 OTHER_PYTHONS = [
     path
     for version in ("3.11.7", "3.12.1", "3.13.0")
-    if os.access(path := f"/root/.pyenv/versions/{version}/bin/python", os.X_OK)
+    if os.access(path := f"{Path.home()}/.pyenv/versions/{version}/bin/python", os.X_OK)
     and os.path.realpath(path) != os.path.realpath(sys.executable)
 ]
 
