@@ -1174,9 +1174,15 @@ def test_wake_and_kill_after_close_are_harmless(mode):
     assert h.pump(timeout=0).eof
 
 
+def stop(pid: int) -> None:
+    """Stop a worker, and wait until it stands still: until then it may still read."""
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+
+
 def test_a_worker_that_does_not_read_cannot_block_us(process_mode):
     with Harness(process_mode) as h:
-        os.kill(h.transport.pid, signal.SIGSTOP)
+        stop(h.transport.pid)
         start = time.monotonic()
         done = h.transport.exchange([b"x" * 20_000_000], 0.2)
         assert done.timed_out
@@ -1186,7 +1192,7 @@ def test_a_worker_that_does_not_read_cannot_block_us(process_mode):
 
 def test_what_was_not_sent_in_time_is_sent_next():
     with Harness("restricted") as h:
-        os.kill(h.transport.pid, signal.SIGSTOP)
+        stop(h.transport.pid)
         code = "x = " + repr("y" * 3_000_000) + "\nprint(len(x))"
         assert h.transport.exchange([h.session.execute("big", code)], 0.05).timed_out
         os.kill(h.transport.pid, signal.SIGCONT)
