@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolCall
@@ -29,6 +30,8 @@ REASONING_KEY = "reasoning_content"
 it as a block of type `"reasoning"`, and `content` stays the plain text that chains expect."""
 
 ANSWER = "FINAL("
+
+MAY_BE_QUOTED = re.compile(r"[fFrRuU]{0,2}(?:[\"'`]|\Z)")
 
 
 def step_text(step: Iteration) -> str:
@@ -138,12 +141,12 @@ class RunChunks:
 def settled_prefix(text: str) -> str:
     """As much of an answer that is being written as can no longer change.
 
-    `text` follows `FINAL(`. Quotes may be taken off and a lone name may be a variable, so these
-    wait for the end; so does everything after the bracket that may close the answer, and white
-    space before it.
+    `text` follows `FINAL(`. Quotes may be taken off, a lone name may be a variable and an f-string
+    is code, so these wait for the end; so does everything after the bracket that may close the
+    answer, and white space before it.
     """
     text = text.lstrip()
-    if not text or text[0] in "\"'`rRuU" or text.split("(")[0].split(")")[0].isidentifier():
+    if MAY_BE_QUOTED.match(text) or text.split("(")[0].split(")")[0].isidentifier():
         return ""
     depth = 1
     for at, character in enumerate(text):

@@ -33,6 +33,7 @@ _LITERAL = re.compile(
     r"|\"(?P<d>[^\"\\]*+(?:\\.[^\"\\]*+)*+)\"|'(?P<s>[^'\\]*+(?:\\.[^'\\]*+)*+)'))\s*",
     re.DOTALL,
 )
+_FORMATTED = re.compile(r"(?:[fF][rR]?|[rR][fF])([\"']).*\1", re.DOTALL)
 _BRACKET = re.compile(r"[()]")
 _BLANK_LINE = re.compile(r"\n[ \t]*\n|\Z")
 _FENCE_LINE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})", re.MULTILINE)
@@ -184,19 +185,16 @@ class FinalReader:
     def _directive(self, start: int, end: int, content: str, *, is_var: bool) -> Directive | None:
         content = content.strip()
         value = unquote(content)
-        if not is_var:
-            if not content:
-                return None
-            final = Final(kind="text", text=content if value is None else value)
-            return Directive(start=start, end=end, final=final)
         bare = content.strip("`").strip() if value is None else value.strip()
-        if is_name(bare):
-            return Directive(start=start, end=end, final=Final(kind="var", text=bare))
-        if value is not None:
-            return Directive(start=start, end=end, final=Final(kind="text", text=value))
-        if bare and self._probe.is_expression(bare):
+        is_code = value is None and (is_var or _FORMATTED.fullmatch(content) is not None)
+        final = None
+        if is_var and is_name(bare):
+            final = Final(kind="var", text=bare)
+        elif is_code and bare and self._probe.is_expression(bare):
             return Directive(start=start, end=end, cell=f"FINAL({bare})")
-        return None
+        elif value is not None or (content and not is_var):
+            final = Final(kind="text", text=content if value is None else value)
+        return Directive(start=start, end=end, final=final) if final else None
 
 
 def unquote(text: str) -> str | None:

@@ -285,6 +285,8 @@ SCRIPTS: dict[str, list[Any]] = {
     "variable": [cell("x = 1\nprint(x)"), cell("FINAL(x)")],
     "text": [cell("print(1)"), "FINAL(The heron (grey) stands.\nIt stands\nstill.)"],
     "quoted text": [cell("print(1)"), 'FINAL("The heron stands.")'],
+    "f-string": [cell("n = 3"), 'FINAL(f"{n} herons"\n)'],
+    "text that begins as a literal could": [cell("print(1)"), "FINAL(four herons\nstand)"],
     "name": [cell("x = 'a value'"), "FINAL(x)"],
     "text with cells after it": [
         cell("print(1)"),

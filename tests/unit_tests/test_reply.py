@@ -183,7 +183,7 @@ FINALS = {
     "quoted with a real newline": ('FINAL("a\nb\\tc")', text("a\nb\tc")),
     "quoted with brackets": ('FINAL("a) b ( c")', text("a) b ( c")),
     "bad escape": (r'FINAL("a\xZZ")', text(r"a\xZZ")),
-    "f-string stays": ('FINAL(f"{n} items")', text('f"{n} items"')),
+    "f-string that is broken": ('FINAL(f"{n items")', text('f"{n items"')),
     "bytes stay": ('FINAL(b"n")', text('b"n"')),
     "two literals stay": ('FINAL("a" and "b")', text('"a" and "b"')),
     "half brackets (13)": ("FINAL(Steps: 1) open 2) press)", text("Steps: 1) open 2) press")),
@@ -281,6 +281,9 @@ BOTH = {
         text("2"),
     ),
     "inline tag": ("The `<think>` tag.\nFINAL(2)", [], text("2")),
+    "f-string": ('FINAL(f"{n} :) of {len(m)}").', ['FINAL(f"{n} :) of {len(m)}")'], None),
+    "f-string without a field": ('FINAL(f"items")', ['FINAL(f"items")'], None),
+    "raw f-string": ("FINAL(rf'{n}\\d')", ["FINAL(rf'{n}\\d')"], None),
     "expression": ('FINAL_VAR(r["x"])', ['FINAL(r["x"])'], None),
     "attribute after a cell": (
         "§repl\na = f()\n§\nFINAL_VAR(a.text)",
