@@ -15,6 +15,5 @@ root = ScriptedChatModel(
 )
 rlm = RLM(root, config=RLMConfig(n_candidates=3))
 response = rlm.generate("How many herons?", "There is a heron, and there is another heron. " * 500)
-for candidate in response.trajectory[-1].candidates:
-    print("candidate:", candidate.answer)
+print("candidates:", *sorted(str(one.answer) for one in response.trajectory[-1].candidates))
 print("answer:", response.answer)

@@ -21,5 +21,5 @@ def hear(event: RLMEvent) -> None:
         print("spent:", detail["input_tokens"] + detail["output_tokens"], "tokens")
 
 
-text = "The heron stands. The stork walks. The teal swims"
+text = "A heron fishes. A stork walked. A teal is here"
 print(RLM(root, sub_model=sub).generate("What is last?", text, on_event=hear).answer)

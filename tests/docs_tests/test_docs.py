@@ -7,8 +7,10 @@ import asyncio
 import gc
 import importlib
 import inspect
+import os
 import pkgutil
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,15 +126,22 @@ SCRIPTS = [
     for path in sorted((ROOT / "examples").glob("*.py"))
     if not path.name.startswith(("demo", "dask"))  # these have tests of their own
 ]
+PRINTED = ROOT / "tests" / "data" / "examples"
+VARIES = "\N{HORIZONTAL ELLIPSIS}"
+"""Stands, in what a script is expected to print, for what is different each time."""
 
 
 @pytest.mark.usefixtures("openai_environment")
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_every_example_runs(script: Path) -> None:
-    import subprocess
-
+def test_every_example_prints_what_it_should(script: Path, tmp_path: Path) -> None:
+    """`UPDATE_SNAPSHOTS=1` writes anew what they print."""
     done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False
-    )
+        [sys.executable, str(script)],
+        capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+    expected = PRINTED / f"{script.stem}.txt"
+    if os.environ.get("UPDATE_SNAPSHOTS"):
+        expected.write_text(done.stdout)
+    pattern = re.escape(expected.read_text()).replace(VARIES, "[^\\n]+")
+    assert re.fullmatch(pattern, done.stdout), done.stdout
