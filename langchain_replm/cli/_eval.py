@@ -11,11 +11,15 @@ from langchain_replm.cli._terminal import put, say
 from langchain_replm.errors import ConfigurationError
 from langchain_replm.evals import Experiment, Task, runner, task
 from langchain_replm.evals.plots import check_plots
+from langchain_replm.evals.types import has_sizes
 
 if TYPE_CHECKING:
     import argparse
 
     from langchain_replm.evals import Results, Runner
+
+SIZES = (8192,)
+"""Tokens of the contexts, where nothing else is said."""
 
 PLACE = {"code": "directory"}
 """What the part after the colon is to a task; a `path` for all others."""
@@ -37,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     results = Experiment(
         tasks,
         runners,
-        context_tokens=options.size,
+        context_tokens=options.size or (SIZES if any(map(has_sizes, tasks)) else ()),
         count=options.count,
         repeats=options.repeats,
         seed=options.seed,

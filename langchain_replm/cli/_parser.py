@@ -78,15 +78,16 @@ def _add_eval(commands: Any) -> None:
     add("--runner", nargs="+", metavar="NAME", default=["rlm", "base", "search"],
         help="base, truncation, map-reduce, search, files, rlm-no-sub-calls, rlm, rlm-2 "
         "(default: rlm base search)")  # fmt: skip
-    add("--size", type=sizes, metavar="TOKENS", default=[8192],
-        help="sizes of the contexts in tokens, such as 8k,64k,1M (default: 8k)")  # fmt: skip
+    add("--size", type=sizes, metavar="TOKENS",
+        help="sizes of the contexts in tokens, such as 8k,64k,1M (default: 8k; `questions` has "
+        "no sizes)")  # fmt: skip
     _add_models(evaluate)
     add(
         "--count",
         type=int,
         metavar="N",
         default=5,
-        help="examples of each size (default: 5)",
+        help="examples of each size, if there are as many (default: 5)",
     )
     add("--repeats", type=int, metavar="N", default=1, help="runs on each example (default: 1)")
     add("--seed", type=int, metavar="N", default=0, help="of the examples (default: 0)")

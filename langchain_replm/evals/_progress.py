@@ -21,6 +21,9 @@ class Progress(Protocol):
     def ended(self, result: RunResult) -> None:
         """One more run."""
 
+    def is_none(self) -> None:
+        """One run less than was thought: the task has no such example."""
+
 
 class Silent:
     """Says nothing."""
@@ -34,6 +37,9 @@ class Silent:
 
     def ended(self, result: RunResult) -> None:
         """One more run."""
+
+    def is_none(self) -> None:
+        """One run less than was thought: the task has no such example."""
 
 
 class Lines(Silent):
@@ -53,6 +59,10 @@ class Lines(Silent):
         self._done += 1
         self._file.write(f"[{self._done:,}/{self._total:,}] {_told(result)}\n")
         self._file.flush()
+
+    def is_none(self) -> None:
+        """One run less than was thought: the task has no such example."""
+        self._total -= 1
 
 
 class Bar(Silent):
@@ -76,7 +86,7 @@ class Bar(Silent):
             console=Console(stderr=True),
         )
         self._task: Any = self._bar.add_task("", completed=done, total=total)
-        self._cost, self._tokens = 0.0, 0
+        self._total, self._cost, self._tokens = total, 0.0, 0
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -94,6 +104,11 @@ class Bar(Silent):
         told = f"${self._cost:.4f}, {self._tokens:,} tokens; last: {_told(result)}"
         self._bar.update(self._task, advance=1, description=told)
 
+    def is_none(self) -> None:
+        """One run less than was thought: the task has no such example."""
+        self._total -= 1
+        self._bar.update(self._task, total=self._total)
+
 
 def open_progress(done: int, total: int, *, quiet: bool = False) -> Progress:
     """What fits the place."""
@@ -109,7 +124,8 @@ def open_progress(done: int, total: int, *, quiet: bool = False) -> Progress:
 
 def _told(result: RunResult) -> str:
     cost = "" if result.cost is None else f", ${result.cost:.4f}"
+    size = f" {result.context_tokens:,}" if result.context_tokens else ""
     return (
-        f"{result.task} {result.context_tokens:,} {result.runner}: {result.score:.2f} "
+        f"{result.task}{size} {result.runner}: {result.score:.2f} "
         f"({result.stop_reason}, {result.elapsed_seconds:.1f} s{cost})"
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import threading
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.documents import Document
 from langchain_core.messages.ai import UsageMetadata
 from pydantic import Field, ValidationError
 
@@ -16,6 +18,8 @@ from langchain_replm.types import Record
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from langchain_replm.evals.types import Example
 
 SCHEMA = "langchain-replm/experiment"
 VERSION = 1
@@ -180,6 +184,32 @@ class ResultsFile:
         else:
             msg = f"a line of type {kind!r}"
             raise ValueError(msg)
+
+
+def fingerprint(example: Example) -> str:
+    """A hash of what was asked: equal examples have equal ones, on every machine."""
+    digest = hashlib.sha256()
+    context = [example.context] if isinstance(example.context, str) else example.context
+    for item in context:
+        text = item.page_content if isinstance(item, Document) else item
+        digest.update(text.encode("utf-8", "replace") + b"\0")
+    told = [example.query, example.expected]
+    digest.update(json.dumps(told, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
+
+
+def check_example(example: Example, result: RunResult) -> None:
+    """Refuse to go on with other examples than those of the file.
+
+    Raises:
+        ResultsFileError: The example of this id was another one when the file was written.
+    """
+    if fingerprint(example) != result.example_sha256:
+        msg = (
+            f"The results hold another example {example.id!r} than the task {example.task!r} makes "
+            "now: the task has changed. Name another file."
+        )
+        raise ResultsFileError(msg)
 
 
 def _merged(before: Mapping[str, Any], now: Mapping[str, Any], path: Path | None) -> dict[str, Any]:

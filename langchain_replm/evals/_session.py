@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
 import threading
 import time
@@ -14,13 +12,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import UsageMetadataCallbackHandler
-from langchain_core.documents import Document
 
 import langchain_replm
 from langchain_replm._prices import cost_usd, price_of
 from langchain_replm.config import RLMConfig
 from langchain_replm.errors import ConfigurationError, RLMError
-from langchain_replm.evals._record import ANSWER_CHARS, ResultsFileError, RunResult
+from langchain_replm.evals._record import ANSWER_CHARS, RunResult, fingerprint
 from langchain_replm.evals.types import Score
 
 if TYPE_CHECKING:
@@ -98,9 +95,10 @@ class Examples:
         self._made: dict[tuple[str, int], list[Example]] = {}
         self._lock = threading.Lock()
 
-    def get(self, job: Job) -> Example:
-        """The example of a job."""
-        return self.all(job.task, job.context_tokens)[job.index]
+    def get(self, job: Job) -> Example | None:
+        """The example of a job; None if the task has not that many."""
+        made = self.all(job.task, job.context_tokens)
+        return made[job.index] if job.index < len(made) else None
 
     def all(self, task: str, context_tokens: int) -> list[Example]:
         """All of one size."""
@@ -139,15 +137,16 @@ class Session:
         """Run one job in the block: what it raises is its result; None: it may not begin."""
         with self._lock:
             self.stopped = self.stopped or self._limit()
-            if self.stopped or self.interrupted:
-                self.undone += 1
-                allowed = False
-            else:
-                allowed = True
-        if not allowed:
+            is_over = self.stopped is not None or self.interrupted
+            self.undone += is_over
+        example = None if is_over else self._experiment.examples.get(job)
+        if example is None:
+            if not is_over:
+                with self._lock:
+                    self._progress.is_none()
             yield None
             return
-        attempt = self._begin(job)
+        attempt = self._begin(job, example)
         try:
             yield attempt
         except Exception as error:  # noqa: BLE001 - whatever a runner raises is its result
@@ -161,8 +160,7 @@ class Session:
         with self._lock:
             self._progress.ended(result)
 
-    def _begin(self, job: Job) -> Attempt:
-        example = self._experiment.examples.get(job)
+    def _begin(self, job: Job, example: Example) -> Attempt:
         watch = Watch(self)
         metadata = {
             "task": job.task,
@@ -177,8 +175,9 @@ class Session:
             "metadata": metadata,
             "run_name": f"{job.runner} on {example.id}",
         }
-        given = {"query": example.query, "context": example.context}
-        return Attempt(job, example, given, config, watch)
+        return Attempt(
+            job, example, {"query": example.query, "context": example.context}, config, watch
+        )
 
     def _result(self, attempt: Attempt) -> RunResult:
         elapsed = time.perf_counter() - attempt.started
@@ -272,29 +271,3 @@ def _cost_usd(runner: Any, usage: dict[str, UsageMetadata]) -> float | None:
         return None if usage else 0.0
     costs = [cost_usd(tokens, price_of(config, name)) for name, tokens in usage.items()]
     return None if None in costs else sum(cost or 0.0 for cost in costs)
-
-
-def fingerprint(example: Example) -> str:
-    """A hash of what was asked: equal examples have equal ones, on every machine."""
-    digest = hashlib.sha256()
-    context = [example.context] if isinstance(example.context, str) else example.context
-    for item in context:
-        text = item.page_content if isinstance(item, Document) else item
-        digest.update(text.encode("utf-8", "replace") + b"\0")
-    told = [example.query, example.expected]
-    digest.update(json.dumps(told, sort_keys=True, default=str).encode())
-    return digest.hexdigest()
-
-
-def check_example(example: Example, result: RunResult) -> None:
-    """Refuse to go on with other examples than those of the file.
-
-    Raises:
-        ResultsFileError: The example of this id was another one when the file was written.
-    """
-    if fingerprint(example) != result.example_sha256:
-        msg = (
-            f"The results hold another example {example.id!r} than the task {example.task!r} makes "
-            "now: the task has changed. Name another file."
-        )
-        raise ResultsFileError(msg)

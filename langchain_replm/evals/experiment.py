@@ -16,9 +16,10 @@ from langchain_replm._models import resolve_by_depth, resolve_chat_model
 from langchain_replm._prices import name_of
 from langchain_replm.errors import ConfigurationError
 from langchain_replm.evals._progress import open_progress
-from langchain_replm.evals._record import ResultsFile
-from langchain_replm.evals._session import Examples, Job, Session, check_example
+from langchain_replm.evals._record import ResultsFile, check_example
+from langchain_replm.evals._session import Examples, Job, Session
 from langchain_replm.evals.results import Results
+from langchain_replm.evals.types import NO_SIZE, has_sizes
 from langchain_replm.runnable import RLM
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ class Experiment:
         tasks: What is asked. Their names must differ.
         runners: What answers, by the name that results call it: `runner(...)`, an `RLM`, or any
             Runnable over `{"query", "context"}` that returns an `RLMResponse` or an `Outcome`.
-        context_tokens: Sizes of the contexts.
-        count: Examples of each task and size.
+        context_tokens: Sizes of the contexts, of all tasks that have sizes; `questions` has none.
+        count: Examples of each task and size; a task from a file may have fewer.
         repeats: Runs of each runner on each example.
         seed: Of the examples. Models are not seeded: give them a temperature, or a seed of their
             own.
@@ -91,7 +92,7 @@ class Experiment:
         tasks: Sequence[Task],
         runners: Mapping[str, Runner],
         *,
-        context_tokens: Sequence[int],
+        context_tokens: Sequence[int] = (),
         count: int = 5,
         repeats: int = 1,
         seed: int = 0,
@@ -190,9 +191,9 @@ class Experiment:
         """What is to be done, example by example, so that a stop leaves comparable runs."""
         jobs, done = [], 0
         for task in self.tasks:
-            for size in self.context_tokens:
+            for size in self._sizes(task):
                 ids = self._ids(task, size, file)
-                for index in range(self.count):
+                for index in range(len(ids) or self.count):
                     example = ids[index] if ids else ""
                     for repeat in range(self.repeats):
                         for runner in self.runners:
@@ -202,6 +203,9 @@ class Experiment:
                             else:
                                 done += 1
         return jobs, done
+
+    def _sizes(self, task: str) -> list[int]:
+        return self.context_tokens if has_sizes(self.tasks[task]) else [NO_SIZE]
 
     def _ids(self, task: str, size: int, file: ResultsFile) -> list[str]:
         """Ids of the examples of one size, checked against those of the file; none if it has none.
@@ -228,19 +232,28 @@ class Experiment:
     def _wants(self, run: Any) -> bool:
         return (
             run.task in self.tasks
-            and run.context_tokens in self.context_tokens
+            and run.context_tokens in self._sizes(run.task)
             and run.runner in self.runners
             and run.repeat < self.repeats
         )
+
+    def _problem_of_sizes(self) -> str | None:
+        sized = [name for name, task in self.tasks.items() if has_sizes(task)]
+        if sized and not self.context_tokens:
+            return f"context_tokens must say how large the contexts of {', '.join(sized)} are"
+        if self.context_tokens and not sized:
+            return "no task here has sizes: leave context_tokens out"
+        least = min(self.context_tokens, default=1)
+        return f"a size is at least 1 token, not {least}" if least < 1 else None
 
     def _check(self, tasks: int) -> None:
         wrong = None
         if len(self.tasks) != tasks:
             wrong = "two tasks have the same name"
-        elif not (self.tasks and self.runners and self.context_tokens):
-            wrong = "there must be a task, a runner and a size"
-        elif min(self.context_tokens) < 1:
-            wrong = f"a size is at least 1 token, not {min(self.context_tokens)}"
+        elif not (self.tasks and self.runners):
+            wrong = "there must be a task and a runner"
+        else:
+            wrong = self._problem_of_sizes()
         for name in ("count", "repeats", "max_concurrency"):
             if getattr(self, name) < 1:
                 wrong = f"{name} is at least 1, not {getattr(self, name)}"

@@ -12,6 +12,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from langchain_core.runnables import RunnableLambda
 
 from langchain_replm.errors import ConfigurationError
+from langchain_replm.evals.types import NO_SIZE
 
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable, RunnableConfig
@@ -31,7 +32,7 @@ class LangSmithTask:
 
     Args:
         task: What is asked.
-        context_tokens: Size of the contexts.
+        context_tokens: Size of the contexts, if the task has sizes.
         count: How many examples.
         seed: Which ones.
 
@@ -52,7 +53,9 @@ class LangSmithTask:
         ```
     """
 
-    def __init__(self, task: Task, *, context_tokens: int, count: int, seed: int = 0) -> None:
+    def __init__(
+        self, task: Task, *, context_tokens: int = NO_SIZE, count: int, seed: int = 0
+    ) -> None:
         self.task: Task = task
         made = task.examples(context_tokens=context_tokens, count=count, seed=seed)
         self._made: dict[str, Example] = {example.id: example for example in made}

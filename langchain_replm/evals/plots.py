@@ -118,10 +118,10 @@ def _panel(
     runners: Sequence[str],
     measure: Callable[[Summary], Interval | None],
 ) -> None:
-    sizes = sorted({one.context_tokens for one in summaries})
+    sizes = sorted({one.context_tokens for one in summaries})  # 0: as they are
     for number, runner in enumerate(runners):
         points = [
-            (one.context_tokens, interval)
+            (max(1, one.context_tokens), interval)
             for one in summaries
             if one.runner == runner and (interval := measure(one)) is not None
         ]
@@ -143,7 +143,7 @@ def _panel(
             capsize=2,
         )
     axes.set_xscale("log", base=2)
-    axes.set_xticks(sizes, [_short(size) for size in sizes])
+    axes.set_xticks([max(1, size) for size in sizes], [_short(size) for size in sizes])
     axes.minorticks_off()
     axes.set_xlabel("tokens of context", fontsize=9)
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
@@ -151,7 +151,9 @@ def _panel(
 
 
 def _short(tokens: int) -> str:
-    """`8k` for 8,192 and for 8,000; `1M` for 2^20."""
+    """`8k` for 8,192 and for 8,000; `1M` for 2^20; `own` where contexts are what they are."""
+    if not tokens:
+        return "own"
     for unit, size in (("M", 2**20), ("k", 2**10)):
         if tokens >= size and tokens % size == 0:
             return f"{tokens // size}{unit}"

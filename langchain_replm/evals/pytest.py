@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from langchain_replm.evals.tasks import task as find
+from langchain_replm.evals.types import NO_SIZE
 
 if TYPE_CHECKING:
     from langchain_replm.evals.types import Example, Score, Task
@@ -37,13 +38,13 @@ _KNOWN = _Known()
 
 
 def examples(
-    task: Task | str, *, context_tokens: int, count: int, seed: int = 0, **options: Any
+    task: Task | str, *, context_tokens: int = NO_SIZE, count: int, seed: int = 0, **options: Any
 ) -> pytest.MarkDecorator:
     """Run a test once for each example; the test has an argument named `example`.
 
     Args:
         task: A task, or its name.
-        context_tokens: Size of the contexts.
+        context_tokens: Size of the contexts, if the task has sizes.
         count: How many examples.
         seed: Which ones.
         **options: Of the task, if it is named.

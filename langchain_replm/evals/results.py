@@ -178,7 +178,7 @@ def _cells(one: Summary) -> list[str]:
     repeated = one.runs > one.examples
     return [
         one.task,
-        f"{one.context_tokens:,}",
+        f"{one.context_tokens:,}" if one.context_tokens else "own",
         one.runner,
         str(one.examples),
         f"{one.score.mean:.2f}" + ("*" if one.windows else ""),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
     from langchain_replm.state import RLMInput
     from langchain_replm.types import RLMResponse
+
+
+NO_SIZE: Final = 0
+"""The `context_tokens` of a task that has no sizes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,11 @@ class Task(Protocol):
         """What it is called in results and on the command line, such as `s-niah`."""
 
     def examples(self, *, context_tokens: int, count: int, seed: int) -> Iterator[Example]:
-        """`count` examples of about `context_tokens` each, one at a time; equal for equal input."""
+        """`count` examples of about `context_tokens` each, one at a time; equal for equal input.
+
+        There may be fewer, where they are not made but found. A task whose contexts are what they
+        are has a `has_sizes` that is False, and is asked for `NO_SIZE` tokens.
+        """
 
     def score(self, example: Example, answer: str) -> Score:
         """How right the answer is, by the published rule of the task."""
@@ -66,6 +74,11 @@ class Outcome:
     cost: float | None = None
     """USD; None where no prices are known."""
     usage_by_model: dict[str, UsageMetadata] = field(default_factory=dict)
+
+
+def has_sizes(task: Task) -> bool:
+    """Whether the task makes contexts of the size that is asked for."""
+    return bool(getattr(task, "has_sizes", True))
 
 
 Runner: TypeAlias = "Runnable[RLMInput, RLMResponse] | Runnable[RLMInput, Outcome]"

@@ -492,6 +492,18 @@ def test_eval_of_runs_that_all_fail_has_failed(tmp_path: Path) -> None:
     assert "1 of 1 failed" in done.stdout
 
 
+MINE = Path(__file__).parents[1] / "data" / "questions.jsonl"
+
+
+def test_eval_of_questions_of_your_own_takes_all_there_are(tmp_path: Path) -> None:
+    done = run(
+        "eval", f"questions:{MINE}", "--runner", "search", "--json", "--quiet", "--out", tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    runs = [json.loads(line) for line in done.stdout.splitlines()]
+    assert sorted(one["example"] for one in runs) == ["questions-1", "questions-2"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -500,6 +512,7 @@ def test_eval_of_runs_that_all_fail_has_failed(tmp_path: Path) -> None:
         (["s-niah", "--size", "8q"], "write for instance 8k,64k,1M"),
         (["s-niah", "--count", "0"], "count is at least 1"),
         (["questions:nowhere.jsonl"], "nowhere.jsonl"),
+        ([f"questions:{MINE}", "--size", "8k"], "no task here has sizes"),
         (["s-niah:place"], "has no option 'path'"),
     ],
 )

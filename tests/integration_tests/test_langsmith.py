@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import subprocess
+import sys
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +32,34 @@ def sub(messages: list[Any]) -> Any:
     if messages[0].type == "system":
         return cell("FINAL(llm_query('inner'))")
     return flaky(messages)
+
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "langsmith_tracing.py"
+EXAMPLE_TREE = """
+birds
+  iteration 1
+    root_generate
+      root_generate
+    parse
+    sandbox_exec
+      cell 1
+        llm_query
+        llm_query
+    truncate
+"""
+
+
+def test_the_example_is_found_in_langsmith() -> None:
+    with langsmith() as ingest:
+        done = subprocess.run(
+            [sys.executable, str(EXAMPLE)],
+            capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+        assert done.stdout == "THE TEAL SWIMS\ntraced\n"
+    assert "\n".join(ingest.tree()) == EXAMPLE_TREE.strip()
+    [run] = ingest.named("birds")
+    assert "example" in run["tags"]
+    assert metadata(run)["chapter"] == 7
 
 
 RUN = Scenario(

@@ -107,6 +107,7 @@ class Questions:
     judge: BaseChatModel | str | None = None
 
     name: ClassVar[str] = "questions"
+    has_sizes: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.scorer not in _NAMES:

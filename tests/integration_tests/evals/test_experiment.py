@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from langchain_core.runnables import RunnableLambda
 
 from langchain_replm import ConfigurationError, ModelPrice, RLMConfig
 from langchain_replm.evals import (
+    Example,
     Experiment,
     Outcome,
     Results,
     ResultsFileError,
+    Score,
     read_results,
     runner,
 )
@@ -211,7 +214,7 @@ def test_an_interrupt_lets_running_runs_make_no_more_calls(tmp_path: Path) -> No
     [
         ({"count": 0}, "count"),
         ({"repeats": 0}, "repeats"),
-        ({"context_tokens": []}, "a size"),
+        ({"context_tokens": []}, "context_tokens must say how large"),
         ({"context_tokens": [0]}, "at least 1 token"),
         ({"max_cost_usd": 0}, "max_cost_usd"),
         ({"max_concurrency": 0}, "max_concurrency"),
@@ -268,3 +271,61 @@ def test_progress_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> 
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "[4/4] doors 1,000 search: 1.00 (answered" in shown.err
+
+
+class Clock:
+    """Two questions whose contexts are what they are."""
+
+    name = "clock"
+    has_sizes = False
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int]] = []
+
+    def examples(self, *, context_tokens: int, count: int, seed: int) -> Iterator[Example]:
+        assert seed == 0
+        self.asked.append((context_tokens, count))
+        for number in range(min(count, 2)):
+            yield Example(f"clock-{number}", self.name, "Which hour?", "x" * number, number, 0)
+
+    def score(self, example: Example, answer: str) -> Score:
+        return Score(float(answer == str(example.expected)))
+
+
+def hours(**options: Any) -> Experiment:
+    ask: Any = RunnableLambda(lambda given: Outcome(str(len(given["context"]))))
+    return Experiment([Clock()], {"count": ask}, **options)
+
+
+@pytest.mark.parametrize("colour", ["run", "arun"])
+def test_a_task_with_fewer_examples_and_no_sizes_is_run_once(
+    colour: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options: dict[str, Any] = {"count": 5, "repeats": 2, "results": tmp_path / "runs.jsonl"}
+    made = getattr(hours(**options), colour)()
+    results = asyncio.run(made) if colour == "arun" else made
+    assert [(run.example, run.repeat) for run in results.runs] == [
+        ("clock-0", 0), ("clock-0", 1), ("clock-1", 0), ("clock-1", 1),
+    ]  # fmt: skip
+    assert results.note == ""
+    assert "[4/" in capsys.readouterr().err
+    again = hours(**options)
+    assert told(again.run()) == told(results)
+    assert capsys.readouterr().err == "4 of 4 runs are there already\n"
+    assert again.tasks["clock"].asked == [(0, 5)]  # type: ignore[attr-defined]
+    assert results.table().splitlines()[1].split()[:3] == ["clock", "own", "count"]
+    assert results.plot(tmp_path / "runs.svg").stat().st_size > 1_000
+
+
+def test_tasks_with_and_without_sizes_stand_side_by_side() -> None:
+    one, two = hours(count=1).tasks["clock"], Doors()
+    ask: Any = RunnableLambda(lambda _: Outcome("0"))
+    made = Experiment([one, two], {"zero": ask}, context_tokens=[500, 600], count=1, progress=False)
+    assert [(run.task, run.context_tokens) for run in made.run().runs] == [
+        ("clock", 0), ("doors", 500), ("doors", 600),
+    ]  # fmt: skip
+
+
+def test_sizes_for_a_task_that_has_none_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="leave context_tokens out"):
+        hours(context_tokens=[500])

@@ -204,6 +204,15 @@ async def test_a_cell_that_eats_all_memory_is_replaced(engine: Engine) -> None:
 
 
 @both
+def test_the_example(engine: Engine) -> None:
+    script = Path(__file__).parents[3] / "examples" / "docker_sandbox.py"
+    done = subprocess.run(
+        [sys.executable, str(script), engine.image],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.stdout == "1000 herons, user 65534, network: OSError\n", done.stderr
+
+
 def test_a_context_of_20_mb(harness: Any) -> None:
     # With what would detach a terminal, and the bytes of a frame's header.
     text = "\x10\x11 \0\0J ä " * 2_000_000
