@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from langchain_replm._reply._python import Probe, is_name
+from langchain_replm._reply._python import Probe, is_name, syntax_tree
 from langchain_replm._reply._text import TOKEN, Lines
 
 MAX_SCANNED_CHARS = 3_000_000
@@ -212,7 +212,7 @@ def unquote(text: str) -> str | None:
     body = _DOUBTFUL_ESCAPE.sub(lambda m: m[0] if m[1] else "\\\\" + m[2], inner)
     body = re.sub(r"(\\.)|([\"\n\r])", _escaped, body, flags=re.DOTALL)
     try:
-        value = ast.literal_eval(f'"{body}"')
+        value = ast.literal_eval(syntax_tree(f'"{body}"', "eval"))
     except (SyntaxError, ValueError, MemoryError):
         return inner
     return value if isinstance(value, str) else inner

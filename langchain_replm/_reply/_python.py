@@ -9,7 +9,7 @@ import ast
 import keyword
 import re
 from enum import Enum
-from typing import Final
+from typing import Final, cast
 
 MAX_PROBES = 200
 """Parse attempts for one reply. Security limit: a reply can offer a closing fence per line."""
@@ -21,6 +21,9 @@ MAX_PROBED_CHARS = 300_000
 MAX_PROBE_CHARS = 100_000
 """Characters of one attempt; the longest cell seen in the wild has 51 thousand. Security limit:
 where the host raised its recursion limit, 3.11 overflows the C stack at one million `a+a+...`."""
+
+MAX_MISCOUNTS = 50
+"""In the worst case that could be made, one of twenty attempts was miscounted."""
 
 _FLAGS = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 _ESCAPE = re.compile(r"\\(?:N\{[^{}\n]*\}|([^\\'\"\n\r]))")
@@ -92,13 +95,32 @@ class Probe:
         self.attempts += 1
         self.chars += len(source)
         try:
-            tree = compile(quiet(source), "<cell>", mode, flags=_FLAGS, dont_inherit=True)
+            return syntax_tree(quiet(source), mode)
         except _FAILURES as error:
             # CPython looks for broken tokens in the whole text before it blames the grammar,
             # so this message is reliable even when an earlier line is wrong as well.
             is_open = "unterminated triple-quoted" in str(error)
             return OPEN_STRING if is_open else BROKEN
-        return tree if isinstance(tree, ast.AST) else BROKEN
+
+
+def syntax_tree(source: str, mode: str) -> ast.AST:
+    """The tree of a source, whatever other threads are doing.
+
+    CPython 3.11 counts the depth of the tree that it builds in one place for all threads. Where two
+    build one at the same time, some get a `SystemError` that says nothing about their source.
+
+    Raises:
+        SyntaxError, ValueError, MemoryError, RecursionError, OverflowError: It is no Python.
+    """
+    for left in reversed(range(MAX_MISCOUNTS)):
+        try:
+            tree = compile(source, "<cell>", mode, flags=_FLAGS, dont_inherit=True)
+        except SystemError:
+            if not left:
+                raise
+        else:
+            return cast("ast.AST", tree)
+    raise AssertionError  # for the type checker: the last round returns or raises
 
 
 def quiet(source: str) -> str:

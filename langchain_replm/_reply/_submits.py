@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from langchain_replm._reply._python import MAX_PROBE_CHARS, quiet
+from langchain_replm._reply._python import MAX_PROBE_CHARS, quiet, syntax_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,6 @@ _OWN_SCOPE = (
     ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef,
     ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp,
 )  # fmt: skip
-_FLAGS = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +92,7 @@ def _parsed(code: str) -> ast.Module | None:
     if len(code) > MAX_PROBE_CHARS:
         return None
     try:
-        tree = compile(quiet(code), "<cell>", "exec", flags=_FLAGS, dont_inherit=True)
+        tree = syntax_tree(quiet(code), "exec")
     except (SyntaxError, ValueError, MemoryError, RecursionError, OverflowError, SystemError):
         return None
     return tree if isinstance(tree, ast.Module) else None

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     F = TypeVar("F", bound=Callable[..., Any])
 
 ONLY_AST = 0x400
+MAX_MISCOUNTS = 50
 TOP_LEVEL_AWAIT = 0x2000
 CO_COROUTINE = 0x80
 """`ast.PyCF_*` and `inspect.CO_COROUTINE`, whose modules cost more to import than a worker has."""
@@ -712,9 +713,20 @@ class _SysView(ModuleType):
             super().__setattr__(name, value)
 
 
+def _tree(filename: str, code: str) -> Any:
+    """Parse a cell. CPython 3.11 miscounts when other threads parse, as they may in mode "none"."""
+    for _ in range(MAX_MISCOUNTS):
+        try:
+            return compile(code, filename, "exec", ONLY_AST | TOP_LEVEL_AWAIT, dont_inherit=True)
+        except SystemError:
+            continue
+    msg = "the cell could not be parsed; run it again"
+    raise SyntaxError(msg)
+
+
 def _compile(filename: str, code: str) -> tuple[CodeType | None, CodeType | None, bool]:
     """Compile a cell into its body and its last expression, and say whether that is echoed."""
-    tree: Any = compile(code, filename, "exec", ONLY_AST | TOP_LEVEL_AWAIT, dont_inherit=True)
+    tree = _tree(filename, code)
     last: Any = tree.body[-1] if tree.body else None
     if type(last).__name__ != "Expr":
         return compile(tree, filename, "exec", TOP_LEVEL_AWAIT, dont_inherit=True), None, False

@@ -3,9 +3,12 @@
 In the texts of this file `§` stands for three backticks. A number in an id is the minimal example of the trajectory study.
 """
 
+import gc
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -523,3 +526,44 @@ def test_deep_code_is_safe_with_a_high_recursion_limit() -> None:
         parse_reply("```repl\n" + "a+" * 49_000 + "a\n```")
     finally:
         sys.setrecursionlimit(limit)
+
+
+class Cycle:
+    """Garbage that runs Python when it is collected, and so lets other threads go on."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+    def __del__(self) -> None:
+        sum(range(50))
+
+
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Threads change, and garbage is collected, as often as they can."""
+    interval, threshold = sys.getswitchinterval(), gc.get_threshold()
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(20, 5, 5)
+    yield
+    sys.setswitchinterval(interval)
+    gc.set_threshold(*threshold)
+
+
+@pytest.mark.usefixtures("restless")
+def test_replies_are_read_right_while_other_threads_read_theirs() -> None:
+    """CPython 3.11 miscounts the depth of trees that several threads build at once."""
+    cell = "\n".join(f"if a{n}:\n    b = '''\n~~~\n'''" for n in range(5))
+    wrong: list[object] = []
+
+    def read_all() -> None:
+        for _ in range(100):
+            Cycle()
+            cells = parse_reply(f"Look:\n~~~python\n{cell}").cells
+            final = parse_reply('FINAL("a\\n\\"b\\"")').final
+            if cells != (cell,) or final != text('a\n"b"'):
+                wrong.append((cells, final))
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(read_all) for _ in range(4)]:
+            done.result()
+    assert not wrong

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias, TypeGuard
+
+from langchain_replm._reply._python import quiet, syntax_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -58,11 +59,10 @@ class FileFacts:
 def facts_of(path: str, text: str) -> FileFacts | None:
     """The facts of a file; None if it is not valid Python."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of old escapes in other people's code
-            tree = ast.parse(text)
+        tree = syntax_tree(quiet(text), "exec")  # other people's code has old escapes
     except (SyntaxError, ValueError, RecursionError):
         return None
+    assert isinstance(tree, ast.Module)  # noqa: S101 - for the type checker
     defs = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     return FileFacts(
         path=path,

@@ -9,6 +9,7 @@ from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
+from langchain_replm._reply._python import syntax_tree
 from langchain_replm.errors import ConfigurationError
 from langchain_replm.evals.scoring_oolong import oolong
 from langchain_replm.evals.tasks._base import check_request, shuffled
@@ -100,7 +101,7 @@ class OolongFile:
         if found := _DATE.fullmatch(text):
             return str(date(*map(int, found.groups())))
         try:
-            truth = ast.literal_eval(text)[0]
+            truth = ast.literal_eval(syntax_tree(text, "eval"))[0]
         except (ValueError, SyntaxError, IndexError, TypeError, KeyError):
             why = f"the answer {text!r} is not a list with an item"
             self._rows.refuse(at, why)
