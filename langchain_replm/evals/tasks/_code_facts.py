@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
-from langchain_replm._reply._python import quiet, syntax_tree
+from langchain_replm._reply._python import syntax_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,7 +60,9 @@ class FileFacts:
 def facts_of(path: str, text: str) -> FileFacts | None:
     """The facts of a file; None if it is not valid Python."""
     try:
-        tree = syntax_tree(quiet(text), "exec")  # other people's code has old escapes
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old escapes in other people's code
+            tree = syntax_tree(text, "exec")
     except (SyntaxError, ValueError, RecursionError):
         return None
     assert isinstance(tree, ast.Module)  # noqa: S101 - for the type checker
