@@ -132,8 +132,9 @@ def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
     builder = RLMStateGraph(settings)
     if several.n_candidates == 1:
         return builder
-    make_candidate = once(lambda: builder.compile(checkpointer=False, name="candidate"))
-    return RLMStateGraph(replace(settings, config=several, make_candidate=make_candidate))
+    # Made now, for all calls: runs that begin at once in threads must count the same workers.
+    candidate = builder.compile(checkpointer=False, name="candidate")
+    return RLMStateGraph(replace(settings, config=several, make_candidate=lambda: candidate))
 
 
 def create_rlm_graph(
