@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +19,13 @@ from tests import processes
 def _no_process_outlives_the_tests() -> Iterator[None]:
     yield
     assert processes.outlived() == []
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_interrupts() -> None:
+    """Also in tests that a shell has started in its background, with SIGINT ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -8,8 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +188,16 @@ async def test_a_cancel_ends_what_runs_and_keeps_what_has_ended(tmp_path: Path) 
     assert [run.score for run in read_results(path).runs] == [1.0]
 
 
+class Watched(Experiment):
+    """Shows what each call of `run` knows."""
+
+    @contextmanager
+    def _session(self) -> Iterator[Any]:
+        with super()._session() as found:
+            self.__dict__.setdefault("sessions", []).append(found[0])
+            yield found
+
+
 def test_an_interrupt_lets_running_runs_make_no_more_calls(tmp_path: Path) -> None:
     path, calls = tmp_path / "runs.jsonl", 0
 
@@ -193,12 +205,14 @@ def test_an_interrupt_lets_running_runs_make_no_more_calls(tmp_path: Path) -> No
         nonlocal calls
         calls += 1
         if calls == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.1)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            deadline = time.monotonic() + 30
+            while not made.sessions[-1].interrupted and time.monotonic() < deadline:
+                time.sleep(0.01)  # the main thread hears of it when it gets its turn
         return "```repl\nprint(len(context))\n```" if calls % 2 else "```repl\nFINAL(1)\n```"
 
     asked = {"rlm": runner("rlm", root_model=ScriptedChatModel(respond=play))}
-    made = Experiment(
+    made = Watched(
         [Doors()], asked, context_tokens=[500], count=5, results=path, max_concurrency=1,
         progress=False,
     )  # fmt: skip
