@@ -130,11 +130,14 @@ def build_rlm_graph(  # noqa: PLR0913 - the parameters of a run
         recorder=as_recorder(trajectory_file),
     )
     builder = RLMStateGraph(settings)
-    if several.n_candidates == 1:
-        return builder
-    # Made now, for all calls: runs that begin at once in threads must count the same workers.
+    return builder if several.n_candidates == 1 else _with_candidates(builder, several)
+
+
+def _with_candidates(builder: RLMStateGraph, config: RLMConfig) -> RLMStateGraph:
+    """The graph that runs another one several times for each query."""
+    # One for all calls: runs that begin at once in threads must count the same workers.
     candidate = builder.compile(checkpointer=False, name="candidate")
-    return RLMStateGraph(replace(settings, config=several, make_candidate=lambda: candidate))
+    return RLMStateGraph(replace(builder.settings, config=config, make_candidate=lambda: candidate))
 
 
 def create_rlm_graph(
