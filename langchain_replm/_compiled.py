@@ -25,11 +25,7 @@ from langchain_replm._recorded import RunJournal
 from langchain_replm._requests import setup_maker
 from langchain_replm._traces.telemetry import with_telemetry
 from langchain_replm.budget import Budget
-from langchain_replm.context_store import (
-    MemoryContextStore,
-    check_context,
-    make_handle,
-)
+from langchain_replm.context_store import MemoryContextStore, check_context, make_handle
 from langchain_replm.errors import ConfigurationError
 from langchain_replm.journal import CheckpointJournal
 from langchain_replm.sandbox._lifecycle import SessionKeeper
@@ -42,7 +38,8 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from langchain_replm.context_store import ContextStore
-    from langchain_replm.sandbox._places import IdleSession, Places
+    from langchain_replm.sandbox._live import IdleSession
+    from langchain_replm.sandbox._places import Places
 
 
 class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
@@ -174,8 +171,8 @@ class RLMGraph(CompiledStateGraph[RLMState, None, RLMState, RLMOutput]):
         budget = parent.budget if parent else Budget(limits)
         lanes = parent.lanes if parent else Lanes(limits.max_concurrency)
         # Candidates wait for places, too: the run that waits for them has none.
-        counts = parent is None or options.is_candidate
-        keeper = SessionKeeper(self.settings.sandbox, self.places if counts else None)
+        places = self.places if parent is None or options.is_candidate else None
+        keeper = SessionKeeper(self.settings.sandbox, places, budget.out_of_time)
         if parent is None:
             lanes.on_stop(budget.stop)
         scope = RunScope(

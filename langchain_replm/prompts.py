@@ -336,8 +336,7 @@ def observe_cells(cells: Sequence[Cell], *, shown_chars: int) -> str:
 
 def _observe_cell(name: str, cell: Cell, shown_chars: int) -> str:
     if cell.status == "skipped":
-        why = "it was rejected" if cell.error else "an earlier one failed"
-        return f"{name} did not run, because {why}."
+        return f"{name} did not run: {cell.error or 'an earlier one failed'}."
     lines = []
     output, left_out = cut_middle(cell, shown_chars)
     if output:

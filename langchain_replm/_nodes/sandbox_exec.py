@@ -28,6 +28,7 @@ from langchain_replm.errors import SandboxError
 from langchain_replm.events import RLMEvent, cell_detail, preview
 from langchain_replm.journal import journal_key
 from langchain_replm.prompts import EDITED_CELLS, REJECTED_CELLS, fence
+from langchain_replm.sandbox._lifecycle import NoPlaceError
 from langchain_replm.sandbox._wire import CallRequested, CellFinished, State
 from langchain_replm.state import read_session, read_trajectory, read_turn
 from langchain_replm.types import Cell
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
     from langchain_replm.events import EventType
-    from langchain_replm.sandbox._lifecycle import LiveSession
+    from langchain_replm.sandbox._live import LiveSession
     from langchain_replm.scope import RunScope
     from langchain_replm.state import FinalText, RLMState, Turn
 
@@ -63,7 +64,11 @@ def sandbox_exec(state: RLMState, scope: RunScope) -> Flow:
     runner = _Runner(scope, turn, rebuilding(state, scope), datum_of(state, scope))
     runner.decisions = turn.decisions
     scope.unfinished = lambda: turn.model_copy(update={"cells": runner.unfinished()})
-    yield from runner.open()
+    try:
+        yield from runner.open()
+    except NoPlaceError as error:
+        skipped = (Cell(code=code, status="skipped", error=str(error)) for code in turn.code)
+        return {"turn": turn.model_copy(update={"cells": tuple(skipped)}).model_dump()}
     try:
         for code in turn.code:
             yield from runner.run_cell(code)
@@ -96,7 +101,8 @@ def _decided(turn: Turn, scope: RunScope) -> Generator[Any, Any, Turn]:
     if decision.type == "reject":
         told = REJECTED_CELLS.replace("{message}", message)
         skipped = tuple(
-            Cell(code=code, status="skipped", error="rejected by a person") for code in turn.code
+            Cell(code=code, status="skipped", error="a person has rejected it")
+            for code in turn.code
         )
         update = {"code": (), "final": None, "cells": skipped, "verdict": told}
         return turn.model_copy(update=update)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import secrets
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from langchain_replm.errors import SandboxError
-from langchain_replm.sandbox._places import IdleSession
+from langchain_replm.sandbox._live import IdleSession, LiveSession
 from langchain_replm.sandbox._wire import Ready, Session, State
 
 if TYPE_CHECKING:
@@ -38,31 +38,25 @@ START_TIMEOUT_SECONDS = 120.0
 """A worker is ready within 50 ms; loading a context of 1 GB takes seconds on a slow machine."""
 
 
-@dataclass(slots=True)
-class LiveSession:
-    """An open session, and what was done in it."""
+class NoPlaceError(SandboxError):
+    """The time of the run was over before one of `max_workers` places became free."""
 
-    session: Session
-    datum: str = ""
-    """Names the context and the history that are in it."""
-    room_chars: int = 0
-    """The longest context for which it has room."""
-    done: list[str] = field(default_factory=list)
-    """Names of the cells that it has run, in order."""
-    digest: str = ""
-    """Of the records of these cells: equal for the REPL that they describe, and for no other."""
-    is_exact: bool = True
-    """Nothing happened in it that would not happen when it is rebuilt from its record."""
-    is_left: bool = False
-    """An earlier call has left it; nobody has looked yet whether it is what this call needs."""
+    def __init__(self) -> None:
+        super().__init__("no worker was free before the time of the run was over")
 
 
 class SessionKeeper:
     """Owns the one worker that a run has at a time."""
 
-    def __init__(self, sandbox: Sandbox, places: Places | None = None) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        places: Places | None = None,
+        out_of_time: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._sandbox = sandbox
         self._places = places
+        self._out_of_time = out_of_time
         self._has_place = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rlm-session")
         self._lock = threading.Lock()
@@ -96,11 +90,17 @@ class SessionKeeper:
     def opening(self, make_setup: MakeSetup) -> Future[LiveSession]:
         """The session of the run, now or soon: the first call starts its worker.
 
-        The future fails with `SandboxError` if the worker could not be started.
+        The future fails with `SandboxError` if the worker could not be started: with
+        `NoPlaceError` if there was no place for it in time.
         """
-        if self._current is None:
+        if self._current is None or self._found_no_place(self._current):
             self._current = self.submit(self._start, make_setup)
         return self._current
+
+    @staticmethod
+    def _found_no_place(opening: Future[LiveSession]) -> bool:
+        done = opening.done() and not opening.cancelled()
+        return done and isinstance(opening.exception(), NoPlaceError)
 
     def restarting(self, make_setup: MakeSetup) -> Future[LiveSession]:
         """End the worker and start another one, which knows nothing of the first."""
@@ -157,7 +157,7 @@ class SessionKeeper:
         if self._opened is not None and self._opened.is_left:
             if self._stands():
                 return self._opened
-            self._end_transport()
+            self._end_transport(keeps_place=True)
         self._take_place()
         transport = self._sandbox.open()
         with self._lock:
@@ -180,7 +180,7 @@ class SessionKeeper:
         return not got.data and not got.eof
 
     def _restart(self, make_setup: MakeSetup) -> LiveSession:
-        self._end_transport()
+        self._end_transport(keeps_place=True)
         return self._start(make_setup)
 
     def _renew(self, make_setup: MakeSetup) -> LiveSession:
@@ -197,15 +197,17 @@ class SessionKeeper:
                 msg = "the run ended before there was a place for its worker"
                 raise SandboxError(msg)
             self._has_place = self._places.take(PLACE_SECONDS)
+            if not self._has_place and self._out_of_time():
+                raise NoPlaceError
 
-    def _end_transport(self) -> None:
+    def _end_transport(self, *, keeps_place: bool = False) -> None:
         with self._lock:
             transport, self._transport = self._transport, None
-            had_place, self._has_place = self._has_place, False
+            had_place, self._has_place = self._has_place, self._has_place and keeps_place
             self._opened = None
         if transport is not None:
             transport.close()
-        if had_place and self._places is not None:
+        if had_place and not keeps_place and self._places is not None:
             self._places.give_back()
 
 

@@ -13,28 +13,17 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from langchain_replm.sandbox._live import IdleSession
 from langchain_replm.sandbox._pipes import PipeTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from langchain_replm.sandbox._lifecycle import LiveSession
-    from langchain_replm.sandbox.base import Transport
 
 MOST_IDLE: Final = 32
 """Idle sessions of one graph where `max_workers` says nothing: each one is a process."""
-
-
-@dataclass(frozen=True, slots=True)
-class IdleSession:
-    """A session that nobody runs, and until when it is kept."""
-
-    transport: Transport
-    opened: LiveSession
-    until: float = 0.0
 
 
 class Places:

@@ -35,7 +35,7 @@ from langchain_replm.context_store import (
     make_handle,
 )
 from langchain_replm.events import RLMEvent
-from langchain_replm.sandbox._lifecycle import LiveSession
+from langchain_replm.sandbox._live import LiveSession
 from langchain_replm.sandbox._policy import sub_call_functions
 from langchain_replm.sandbox._wire import (
     HEADER_BYTES,

@@ -8,7 +8,8 @@ import threading
 import weakref
 from typing import Any
 
-from langchain_replm.sandbox._places import MOST_IDLE, IdleSession, Places
+from langchain_replm.sandbox._live import IdleSession
+from langchain_replm.sandbox._places import MOST_IDLE, Places
 from langchain_replm.sandbox._wire import Session, WireLimits
 from langchain_replm.sandbox.base import Exchanged, Transport
 from langchain_replm.sandbox.local import LocalSandbox
