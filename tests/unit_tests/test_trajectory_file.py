@@ -220,7 +220,7 @@ def test_what_takes_records(tmp_path: Path) -> None:
 def test_nothing_stays_open(tmp_path: Path) -> None:
     before = os.listdir("/proc/self/fd")
     written(tmp_path)
-    assert len(os.listdir("/proc/self/fd")) == len(before)
+    assert len(os.listdir("/proc/self/fd")) <= len(before)
 
 
 # -- the official package's logs -------------------------------------------------------------------
