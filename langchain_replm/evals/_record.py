@@ -61,6 +61,10 @@ class RunResult(Record):
     usage_by_model: dict[str, UsageMetadata] = Field(default_factory=dict)
     cost: float | None = None
     """USD; None if any part of it is unknown."""
+    judge_usage_by_model: dict[str, UsageMetadata] = Field(default_factory=dict)
+    """What the judge of the task took, if it has one; not in the numbers of the run."""
+    judge_cost: float | None = 0.0
+    """USD; None if it is unknown."""
     elapsed_seconds: float = 0.0
     error: str | None = None
     """What went wrong, if the runner raised."""
@@ -102,10 +106,10 @@ class ResultsFile:
         self.definition: dict[str, Any] = {}
         self.runs: dict[Key, RunResult] = {}
         self.tokens = 0
-        """Input and output of all runs, those that were made again included."""
+        """Input and output of all runs and judges, those that were made again included."""
         self.cost_usd = 0.0
         self.unpriced: str | None = None
-        """A runner of which a cost is unknown."""
+        """Of which the cost is unknown."""
         self._lock = threading.Lock()
         if path is not None and path.exists():
             self._read(path, repair=repair)
@@ -139,10 +143,13 @@ class ResultsFile:
 
     def _add(self, result: RunResult) -> None:
         self.runs[result.key] = result
-        self.tokens += result.input_tokens + result.output_tokens
-        self.cost_usd += result.cost or 0.0
+        judged = sum(usage["total_tokens"] for usage in result.judge_usage_by_model.values())
+        self.tokens += result.input_tokens + result.output_tokens + judged
+        self.cost_usd += (result.cost or 0.0) + (result.judge_cost or 0.0)
         if result.cost is None:
-            self.unpriced = result.runner
+            self.unpriced = f"a run of {result.runner!r}"
+        elif result.judge_cost is None:
+            self.unpriced = f"the judge of {result.task!r}"
 
     def _append(self, entry: dict[str, Any]) -> None:
         if self.path is None:

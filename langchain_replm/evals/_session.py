@@ -5,11 +5,10 @@ from __future__ import annotations
 import platform
 import threading
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.callbacks import UsageMetadataCallbackHandler
 
@@ -21,8 +20,6 @@ from langchain_replm.evals._record import ANSWER_CHARS, RunResult, fingerprint
 from langchain_replm.evals.types import Score
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from langchain_core.messages.ai import UsageMetadata
     from langchain_core.runnables import RunnableConfig
 
@@ -75,7 +72,7 @@ class Watch(UsageMetadataCallbackHandler):
 
 @dataclass
 class Attempt:
-    """One run while it goes on."""
+    """One run while it goes on: what is raised in its `with` block is its result."""
 
     job: Job
     example: Example
@@ -84,7 +81,19 @@ class Attempt:
     watch: Watch
     response: Any = None
     error: Exception | None = None
-    started: float = field(default_factory=time.perf_counter)
+    elapsed_seconds: float = 0.0
+    _started: float = field(default_factory=time.perf_counter)
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        self._started = time.perf_counter()
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        """Keep what was raised, but for an interrupt or a cancel."""
+        self.elapsed_seconds = time.perf_counter() - self._started
+        self.error = error if isinstance(error, Exception) else None
+        return self.error is not None
 
 
 class Examples:
@@ -132,25 +141,22 @@ class Session:
         self._began = time.monotonic()
         self._lock = threading.Lock()
 
-    @contextmanager
-    def attempt(self, job: Job) -> Iterator[Attempt | None]:
-        """Run one job in the block: what it raises is its result; None: it may not begin."""
+    def begin(self, job: Job) -> Attempt | None:
+        """Make ready for a run; None if it may not begin, or if there is no such example."""
         with self._lock:
             self.stopped = self.stopped or self._limit()
             is_over = self.stopped is not None or self.interrupted
             self.undone += is_over
         example = None if is_over else self._experiment.examples.get(job)
-        if example is None:
-            if not is_over:
-                with self._lock:
-                    self._progress.is_none()
-            yield None
-            return
-        attempt = self._begin(job, example)
-        try:
-            yield attempt
-        except Exception as error:  # noqa: BLE001 - whatever a runner raises is its result
-            attempt.error = error
+        if example is not None:
+            return self._begin(job, example)
+        if not is_over:
+            with self._lock:
+                self._progress.is_none()
+        return None
+
+    def finish(self, attempt: Attempt) -> None:
+        """Score a run and write it down; a judge asks a model, so this may take a while."""
         if attempt.watch.stopped_it:
             with self._lock:
                 self.undone += 1
@@ -180,7 +186,6 @@ class Session:
         )
 
     def _result(self, attempt: Attempt) -> RunResult:
-        elapsed = time.perf_counter() - attempt.started
         job, example = attempt.job, attempt.example
         fields = self._scored(attempt)
         answer = fields.pop("answer")
@@ -196,7 +201,7 @@ class Session:
             answer=answer[:ANSWER_CHARS],
             answer_chars=len(answer),
             expected=example.expected,
-            elapsed_seconds=round(elapsed, 6),
+            elapsed_seconds=round(attempt.elapsed_seconds, 6),
             models={role: told[f"{role}_model"] for role in _ROLES if f"{role}_model" in told},
             versions=VERSIONS,
             time=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -213,7 +218,8 @@ class Session:
             except Exception as raised:  # noqa: BLE001 - of a runner's class, or of a task
                 error = raised
             else:
-                return {**fields, "score": score.value, "reason": score.reason}
+                told = {"score": score.value, "reason": score.reason}
+                return {**fields, **told, **self._judged(attempt, score)}
         usage = dict(attempt.watch.usage_metadata)
         return {
             "answer": "",
@@ -224,6 +230,11 @@ class Session:
             "cost": _cost_usd(self._experiment.runners[attempt.job.runner], usage),
             "error": f"{type(error).__name__}: {error}"[:ERROR_CHARS],
         }
+
+    def _judged(self, attempt: Attempt, score: Score) -> dict[str, Any]:
+        used = score.usage_by_model
+        runner = self._experiment.runners[attempt.job.runner]
+        return {"judge_usage_by_model": used, "judge_cost": _cost_usd(runner, used)}
 
     def _score(self, attempt: Attempt) -> Score:
         if attempt.response.stop_reason == "window":
@@ -245,8 +256,8 @@ class Session:
         if experiment.max_cost_usd is not None:
             if file.unpriced is not None:
                 return (
-                    f"max_cost_usd={experiment.max_cost_usd:g} cannot be held: the cost of a run "
-                    f"of {file.unpriced!r} is unknown; give its models prices (RLMConfig.prices)"
+                    f"max_cost_usd={experiment.max_cost_usd:g} cannot be held: the cost of "
+                    f"{file.unpriced} is unknown; give its models prices (RLMConfig.prices)"
                 )
             if file.cost_usd >= experiment.max_cost_usd:
                 return f"max_cost_usd={experiment.max_cost_usd:g}: ${file.cost_usd:.4f} are spent"
@@ -265,7 +276,7 @@ VERSIONS = {
 
 
 def _cost_usd(runner: Any, usage: dict[str, UsageMetadata]) -> float | None:
-    """What a run that failed has cost, if its runner knows the prices of its models."""
+    """What that has cost, if the runner knows the prices of the models."""
     config = getattr(runner, "config", None)
     if not usage or not isinstance(config, RLMConfig):
         return None if usage else 0.0

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import json
 from concurrent.futures import as_completed
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
-from langchain_replm._models import resolve_by_depth, resolve_chat_model
-from langchain_replm._prices import name_of
 from langchain_replm.errors import ConfigurationError
+from langchain_replm.evals._definition import describe_runner, describe_task
 from langchain_replm.evals._progress import open_progress
 from langchain_replm.evals._record import ResultsFile, check_example
 from langchain_replm.evals._session import Examples, Job, Session
 from langchain_replm.evals.results import Results
 from langchain_replm.evals.types import NO_SIZE, has_sizes
-from langchain_replm.runnable import RLM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -51,8 +47,8 @@ class Experiment:
             own.
         results: The file; None keeps results in memory only.
         max_concurrency: Runs at once. Each of them may make several calls at once.
-        max_cost_usd: Needs the prices of all models.
-        max_total_tokens: Input and output of all models.
+        max_cost_usd: Needs the prices of all models, that of a judge too.
+        max_total_tokens: Input and output of all models, those of a judge too.
         max_seconds: Of this call of `run`.
         retry_errors: Make runs again that have failed.
         progress: Say on standard error how far it is.
@@ -166,18 +162,21 @@ class Experiment:
         return self._finished(session, file)
 
     def _one(self, session: Session, job: Job) -> None:
-        with session.attempt(job) as attempt:
-            if attempt is not None:
+        attempt = session.begin(job)
+        if attempt is not None:
+            with attempt:
                 runner = self.runners[job.runner]
                 attempt.response = runner.invoke(attempt.given, attempt.config)
+            session.finish(attempt)
 
     async def _aone(self, session: Session, job: Job) -> None:
-        if session.stopped is None:
-            await asyncio.to_thread(self.examples.get, job)  # it may take seconds to make
-        with session.attempt(job) as attempt:
-            if attempt is not None:
+        # In threads: an example may take seconds to make, and a judge asks a model.
+        attempt = await asyncio.to_thread(session.begin, job)
+        if attempt is not None:
+            with attempt:
                 runner = self.runners[job.runner]
                 attempt.response = await runner.ainvoke(attempt.given, attempt.config)
+            await asyncio.to_thread(session.finish, attempt)
 
     @contextmanager
     def _session(self) -> Iterator[tuple[Session, list[Job], ResultsFile]]:
@@ -264,31 +263,3 @@ class Experiment:
         if wrong is not None:
             msg = f"Experiment: {wrong}."
             raise ConfigurationError(msg)
-
-
-def describe_task(task: Any) -> dict[str, Any]:
-    """What makes two tasks the same one, as JSON data."""
-    told: Any = {}
-    if dataclasses.is_dataclass(task) and not isinstance(task, type):
-        told = dataclasses.asdict(task)
-    return _json({"kind": type(task).__qualname__, "options": told})
-
-
-def describe_runner(runner: Any) -> dict[str, Any]:
-    """What makes two runners the same one: what it says itself, or models and config of an RLM."""
-    kind = {"kind": type(runner).__qualname__}
-    if hasattr(runner, "definition"):
-        return _json({**kind, **runner.definition()})
-    if not isinstance(runner, RLM):
-        return kind
-    root = resolve_chat_model(runner.root_model, role="root_model")
-    subs = resolve_by_depth(runner.sub_model, default=root)
-    config = runner.config.model_dump(mode="json", exclude_defaults=True)
-    names = ", ".join(name_of(sub) for sub in subs)
-    return _json({**kind, "root_model": name_of(root), "sub_model": names, "config": config})
-
-
-def _json(value: dict[str, Any]) -> dict[str, Any]:
-    """As it will be read back from the file."""
-    plain: dict[str, Any] = json.loads(json.dumps(value, default=str))
-    return plain

@@ -42,6 +42,8 @@ class Score:
 
     value: float
     reason: str = ""
+    usage_by_model: dict[str, UsageMetadata] = field(default_factory=dict, compare=False)
+    """What a judge took to say so."""
 
 
 @runtime_checkable

@@ -6,6 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+from langchain_core.callbacks import UsageMetadataCallbackHandler
+
 from langchain_replm._models import resolve_chat_model
 from langchain_replm.evals.types import Score
 
@@ -31,7 +33,7 @@ _VERDICT = re.compile(r"^\W*VERDICT\W+(correct|wrong)\W*$", re.IGNORECASE | re.M
 
 
 class Judge:
-    """Scores answers by a chat model's verdict. Its tokens are in no budget of a run.
+    """Scores answers by a chat model's verdict; the score says what that took.
 
     Args:
         model: A chat model, or a name such as `openai:gpt-5-mini`.
@@ -49,9 +51,11 @@ class Judge:
             return Score(0, "there is no answer")
         data = {"question": question, "reference answer": expected, "given answer": answer}
         request = _REQUEST.format(data=json.dumps(data, indent=2, ensure_ascii=False))
-        reply = self._model.invoke(request).text.strip()
+        counted = UsageMetadataCallbackHandler()
+        reply = self._model.invoke(request, {"callbacks": [counted]}).text.strip()
+        used = counted.usage_metadata
         verdicts = _VERDICT.findall(reply)
         if not verdicts:
-            return Score(0, f"the judge gave no verdict: {reply[-200:]!r}")
+            return Score(0, f"the judge gave no verdict: {reply[-200:]!r}", used)
         reason = _VERDICT.sub("", reply).strip()
-        return Score(float(verdicts[-1].lower() == "correct"), reason)
+        return Score(float(verdicts[-1].lower() == "correct"), reason, used)

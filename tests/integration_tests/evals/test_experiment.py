@@ -28,11 +28,13 @@ from langchain_replm.evals import (
     Score,
     read_results,
     runner,
+    task,
 )
 from langchain_replm.testing import ScriptedChatModel
 from tests.eval_doors import Doors, Player
 
 ROOT = Path(__file__).parents[3]
+QUESTIONS = ROOT / "tests" / "data" / "questions.jsonl"
 PRICE = ModelPrice(input_usd_per_million=1.0, output_usd_per_million=10.0)
 CONFIG = RLMConfig(prices={"root": PRICE, "sub": PRICE})
 
@@ -343,3 +345,57 @@ def test_tasks_with_and_without_sizes_stand_side_by_side() -> None:
 def test_sizes_for_a_task_that_has_none_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="leave context_tokens out"):
         hours(context_tokens=[500])
+
+
+def judged(judge: ScriptedChatModel, **options: Any) -> Experiment:
+    mine = task("questions", path=QUESTIONS, scorer="judge", judge=judge)
+    root = ScriptedChatModel(replies=["FINAL(the clerk)"], model_name="root")
+    ask = {"rlm": runner("rlm", root_model=root, config=CONFIG)}
+    return Experiment([mine], ask, **{"count": 2, "progress": False, **options})
+
+
+def test_a_judge_is_counted_beside_the_run_and_in_the_limits(tmp_path: Path) -> None:
+    judge = ScriptedChatModel(replies=["It says so.\nVERDICT: correct"], model_name="root")
+    path = tmp_path / "runs.jsonl"
+    first, second = judged(judge, results=path).run().runs  # by their ids
+    [used] = first.judge_usage_by_model.values()
+    [asked] = {-(-len(one.text) // 4) for (one,) in judge.calls if "resigned" in one.text}
+    assert (used["input_tokens"], used["output_tokens"]) == (asked, 7)
+    assert first.judge_cost == pytest.approx(asked * 1e-6 + 7e-5)
+    assert (first.score, second.reason) == (1.0, "It says so.")
+    assert "judge" not in str(first.usage_by_model)
+    assert read_results(path).runs == (first, second)
+
+    spent = first.input_tokens + first.output_tokens + used["total_tokens"]
+    options: dict[str, Any] = {"max_concurrency": 1, "max_total_tokens": spent}
+    assert len(judged(judge, **options).run().runs) == 1
+    options["max_total_tokens"] = spent + 1
+    assert len(judged(judge, **options).run().runs) == 2
+
+
+def test_a_judge_without_a_price_ends_an_experiment_with_a_limit_of_cost() -> None:
+    judge = ScriptedChatModel(replies=["VERDICT: wrong"], model_name="dear")
+    results = judged(judge, max_cost_usd=1.0, max_concurrency=1).run()
+    assert [run.judge_cost for run in results.runs] == [None]
+    assert "the cost of the judge of 'questions' is unknown" in results.note
+
+
+async def test_a_judge_that_takes_its_time_holds_up_no_event_loop() -> None:
+    turns = 0
+
+    def decide(_: Any) -> str:
+        before, deadline = turns, time.monotonic() + 30
+        while turns < before + 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return "VERDICT: correct" if turns >= before + 3 else "the loop stood still"
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0.01)
+            turns += 1
+
+    turning = asyncio.create_task(turn())
+    results = await judged(ScriptedChatModel(respond=decide)).arun()
+    turning.cancel()
+    assert [run.score for run in results.runs] == [1.0, 1.0]
