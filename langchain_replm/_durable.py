@@ -44,7 +44,8 @@ def recorded_call(scope: RunScope, request: CallRequest) -> CallOutcome | None:
         return None
     of_child = saved.sub_calls - (request.kind != "candidate") if runs_child(request, scope) else 0
     scope.budget.restore(of_child, spent=spent(saved.usage, saved.cost_usd, NOTHING))
-    return CallOutcome(request=request, started_seconds=scope.run_seconds(), **dict(saved))
+    began = scope.run_seconds()
+    return CallOutcome(request=request, started_seconds=began, recorded=True, **dict(saved))
 
 
 def keep_call(scope: RunScope, outcome: CallOutcome) -> CallOutcome:

@@ -74,6 +74,8 @@ class CallOutcome:
     """There was no room left when its turn came; `error` says why. Nothing was called."""
     elapsed_seconds: float = 0.0
     child: tuple[Iteration, ...] = ()
+    recorded: bool = False
+    """The journal had it: the run made the call before it was resumed."""
 
 
 @dataclass(slots=True)

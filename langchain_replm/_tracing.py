@@ -10,7 +10,7 @@ RLM                          rlm_role=run
     sandbox_exec
       cell 1                 rlm_role=cell
         llm_query            rlm_role=sub
-        llm_query (cached)   rlm_role=sub, rlm_cached
+        llm_query (cached)   rlm_role=sub, rlm_cached; from the journal: rlm_recorded
         rlm_query            rlm_role=child; its own iterations are below it
         search               rlm_role=tool
     truncate

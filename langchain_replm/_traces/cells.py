@@ -52,7 +52,9 @@ class CellTrace:
         elif self._run is None:
             return
         elif event.type == "sub_call_cache_hit":
-            yield from self._add_hit(event)
+            yield from self._add_answered(event, "cached")
+        elif event.type == "sub_call_end" and event.detail["recorded"]:
+            yield from self._add_answered(event, "recorded")
         elif event.type == "cell_end":
             run, self._run, self._context = self._run, None, None
             annotate(run.handlers, run.run_id, cell_metadata(event))
@@ -69,8 +71,8 @@ class CellTrace:
         with set_config_context(config) as context:
             self._context = context.run(copy_context)
 
-    def _add_hit(self, event: RLMEvent) -> Calls:
-        """A reply from the cache makes no call, so no run; without one it could not be seen."""
+    def _add_answered(self, event: RLMEvent, by: str) -> Calls:
+        """Cache and journal answer without a call, so without a run; it could not be seen."""
         kind = event.detail["kind"]
         labels = call_config(
             kind,
@@ -80,8 +82,8 @@ class CellTrace:
             prompt_chars=event.detail["prompt_chars"],
         )
         manager = self._run.get_child()
-        manager.add_tags([*labels["tags"], "rlm:cached"])
-        manager.add_metadata({**labels["metadata"], "rlm_cached": True})
+        manager.add_tags([*labels["tags"], f"rlm:{by}"])
+        manager.add_metadata({**labels["metadata"], f"rlm_{by}": True})
         inputs = {"prompt": event.detail["prompt"]}
         hit = yield partial(manager.on_chain_start, None, inputs, name=kind)
         yield partial(hit.on_chain_end, {"response": event.preview})

@@ -233,7 +233,8 @@ class _Meters:
                 if tokens is not None:
                     self._tokens.record(tokens, {**labels, "gen_ai.token.type": kind})
         if role in {"sub", "child"}:
-            status = "cached" if attributes.get("rlm.cached") else "error" if run.error else "ok"
+            without = [name for name in ("cached", "recorded") if attributes.get(f"rlm.{name}")]
+            status = without[0] if without else "error" if run.error else "ok"
             self._sub_calls.add(1, {"rlm.kind": run.name, "rlm.status": status})
         if role == "iteration":
             self._iterations.add(1)

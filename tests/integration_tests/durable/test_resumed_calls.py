@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from langchain_core.caches import InMemoryCache
+from langchain_core.tracers.base import BaseTracer
 from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_replm import RLM, RLMConfig
@@ -75,6 +76,52 @@ def test_a_changed_schema_is_not_answered_by_an_old_result() -> None:
     assert sub.asked == {"Which year?": 1, "stop": 1}
     assert rlm.invoke(None, CONFIG).answer == '[1999, "read stop"]'  # type: ignore[arg-type]
     assert sub.asked == {"Which year?": 3, "stop": 2}
+
+
+class Cells(BaseTracer):
+    """Keeps the runs below cells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Any] = []
+
+    def _persist_run(self, run: Any) -> None:
+        self._walk(run)
+
+    def _walk(self, run: Any) -> None:
+        for below in run.child_runs:
+            if run.name.startswith("cell"):
+                self.calls.append(below)
+            self._walk(below)
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+async def test_what_the_journal_answers_is_in_the_trace_of_the_resumed_run(colour: str) -> None:
+    def twice(n: int) -> int:
+        """Two times."""
+        return 2 * n
+
+    code = ["llm_query_batch(['a', 'b'])", "twice(n=2)", "rlm_query('child', 'text')"]
+    root = script(cell(*code, "FINAL(llm_query('stop'))"))
+    config = RLMConfig(max_recursion_depth=2)
+    rlm = stopped(root, WithChild("stop"), config=config, tools=[twice])
+    tracer = Cells()
+    config_of_call: Any = {**CONFIG, "callbacks": [tracer]}
+    how: Any = {"stream_mode": "custom"}
+    if colour == "sync":
+        events = list(rlm.graph.stream(None, config_of_call, **how))
+    else:
+        events = [event async for event in rlm.graph.astream(None, config_of_call, **how)]
+    told = {run.name: run for run in tracer.calls}
+    assert sorted(run.name for run in tracer.calls) == [
+        "llm_query", "llm_query", "llm_query", "rlm_query", "tool",
+    ]  # fmt: skip
+    recorded = [run for run in tracer.calls if "rlm:recorded" in run.tags]
+    assert len(recorded) == 4
+    assert told["rlm_query"].extra["metadata"]["rlm_recorded"] is True
+    assert not any("usage_metadata" in str(run.outputs) for run in recorded)
+    ended = [event["detail"]["recorded"] for event in events if event["type"] == "sub_call_end"]
+    assert sorted(ended) == [False, True, True, True, True]
 
 
 LONG = "p" * 5_000
