@@ -19,6 +19,7 @@ from langchain_replm._subcalls import CallOutcome, CallRequest, no_room
 from langchain_replm._tool_calls import CALL_FUNCTIONS
 from langchain_replm._tools import flat_text, function_name, functions, wrong_arguments
 from langchain_replm._tracing import call_config
+from langchain_replm._typed import ReplyFormat
 from langchain_replm.budget import NOTHING, Spend
 from langchain_replm.sandbox._policy import policy_data
 from langchain_replm.sandbox._wire import Setup, WireLimits
@@ -241,7 +242,12 @@ class Call:
     def _ask_child(self) -> None:
         settings, request = self._scope.settings, self._request
         asked_by = (request.call_id, request.index)
-        options = RunOptions(parent=self._scope, request=asked_by, path=request.journal_key)
+        options = RunOptions(
+            parent=self._scope,
+            request=asked_by,
+            path=request.journal_key,
+            answer_format=None if request.schema is None else ReplyFormat(request.schema),
+        )
         if request.kind == "candidate":
             # It is asked the same: what a conversation has set stays, but for the listeners.
             options = replace(

@@ -191,7 +191,10 @@ class SubCallDesk:
             call is left. Then `settle` takes the outcome.
         """
         request = outcome.request
+        is_child = request.kind == "rlm_query" and self._can_recurse
         if request.schema is None or request.first is not None or outcome.error is not None:
+            return None
+        if is_child:  # it has sent back what did not fit, within its own iterations
             return None
         problem = reply_format(request.schema)(outcome.text).problem
         if not problem or not self._budget.admit(1):
@@ -261,18 +264,15 @@ class SubCallDesk:
         common: dict[str, Any] = {"call_id": call_id, "index": index, "kind": kind}
         if kind == "tool":
             return CallRequest(prompt=function, arguments=item["args"], **common)
+        prompt, context, schema = item["prompt"], item.get("context"), item.get("schema")
+        is_child = kind == "rlm_query" and self._can_recurse
+        if kind == "rlm_query" and not is_child:
+            prompt, context = sub_call_prompt(prompt, context), None
+        # A child is told by its system prompt, and sends what does not fit back to its own model.
+        if schema is not None and not is_child and prompt.strip() and not schema_problem(schema):
+            prompt = typed_prompt(prompt, schema)
         model = item.get("model")
-        if kind == "rlm_query" and not self._can_recurse:
-            prompt = sub_call_prompt(item["prompt"], item.get("context"))
-            return CallRequest(prompt=prompt, model=model, **common)
-        if (schema := item.get("schema")) is not None:
-            prompt = item["prompt"]
-            if prompt.strip() and schema_problem(schema) is None:
-                prompt = typed_prompt(prompt, schema)
-            return CallRequest(prompt=prompt, model=model, schema=schema, **common)
-        return CallRequest(
-            prompt=item["prompt"], model=model, context=item.get("context"), **common
-        )
+        return CallRequest(prompt=prompt, model=model, context=context, schema=schema, **common)
 
     def _refuse(self, request: CallRequest) -> SubCall | None:
         """Refusals that cost nothing and say what to do."""

@@ -145,6 +145,26 @@ def reply_format(schema_text: str) -> Callable[[str], Checked]:
     return check
 
 
+class ReplyFormat:
+    """What a child run must answer: `reply_format`, in the shape of an `AnswerFormat`.
+
+    Args:
+        schema_text: JSON text of a cell's schema, which has been found usable.
+    """
+
+    def __init__(self, schema_text: str) -> None:
+        self._schema: dict[str, Any] = json.loads(schema_text)
+        self._check = reply_format(schema_text)
+
+    def told(self) -> str:
+        """The schema as a model reads it."""
+        return told(self._schema)
+
+    def check(self, text: str, *, is_json: bool) -> Checked:  # noqa: ARG002 - it is all one here
+        """Check a submitted answer."""
+        return self._check(text)
+
+
 def schema_problem(schema_text: str) -> str | None:
     """Why a cell's schema cannot be used; None if it can."""
     try:

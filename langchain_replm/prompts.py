@@ -96,7 +96,7 @@ print(len(pieces), len(found), found[0][:500])
 _CHILDREN = """\
 `rlm_query(query, context)` gives a hard sub-task to another model that works as you do, with a \
 REPL of its own over the text that you pass; `rlm_query_batch(queries, contexts)` does many at \
-once. It is slow and dear: use it only where a single prompt cannot do."""
+once; `schema=` as above. It is slow and dear: use it only where a single prompt cannot do."""
 
 _SUBMIT = """\
 To finish, call `FINAL(value)` inside a cell: that ends the cell and the run, and nothing else \

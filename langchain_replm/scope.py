@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from langchain_replm._lanes import Lanes
     from langchain_replm._recorded import RunJournal
     from langchain_replm._tool_calls import TurnFormat
-    from langchain_replm._typed import AnswerFormat
+    from langchain_replm._typed import AnswerFormat, ReplyFormat
     from langchain_replm.budget import Budget
     from langchain_replm.config import Approval, RLMConfig
     from langchain_replm.context_store import ContextStore
@@ -106,10 +106,11 @@ class RunOptions:
     """Set for a child run: the journal key of the call that it answers."""
     request: tuple[int, int] | None = None
     """Set for a child run: which call of the parent's cell it answers, and which item of it."""
+    answer_format: TurnFormat | ReplyFormat | None = None
+    """Set for a turn of a conversation, and for a child run that was asked for data."""
     # Of a run inside a conversation:
     in_conversation: bool = False
     shows_tokens: bool = False  # a parent graph's "messages" may show those of the root model
-    answer_format: TurnFormat | None = None
     instructions: str = ""
     attachments: Sequence[dict[str, Any]] = ()  # content blocks: images, files
     past: Sequence[dict[str, Any]] = ()  # the iterations of the run that this one goes on with
@@ -177,11 +178,10 @@ class RunScope:
         return models[min(self.level, len(models) - 1)]
 
     @property
-    def answer_format(self) -> AnswerFormat | TurnFormat | None:
-        """What the answer of this run must be; children answer in text."""
-        if self.level > 0:
-            return None
-        return self.options.answer_format or self.settings.response_format
+    def answer_format(self) -> AnswerFormat | TurnFormat | ReplyFormat | None:
+        """What the answer of this run must be; that of a child is what its cell has asked for."""
+        own = self.settings.response_format if self.level == 0 else None
+        return self.options.answer_format or own
 
     def is_direct(self, context: ContextHandle) -> bool:
         """Whether this run is one call over the whole context, without a REPL."""

@@ -112,11 +112,14 @@ _schema_names: Any = [
 ]
 
 
-def _prompt_item(prompt: Any, model: Any, schema: Any) -> Any:
-    item = {"prompt": prompt, "model": model}
+def _item(schema: Any, item: Any) -> Any:
     if schema is not None:
         item["schema"] = _dumps(_schema_of(schema))
     return item
+
+
+def _prompt_item(prompt: Any, model: Any, schema: Any) -> Any:
+    return _item(schema, {"prompt": prompt, "model": model})
 
 
 def _llm_map(  # noqa: PLR0913, PLR0917 - what the function of cells takes
@@ -157,13 +160,13 @@ def _llm_query_batch(function: str, prompts: Any, model: Any, schema: Any) -> An
     return _many(function, "llm_query", [_prompt_item(text, model, schema) for text in texts])
 
 
-def _rlm_query(function: str, query: Any, context: Any) -> Any:
+def _rlm_query(function: str, query: Any, context: Any, schema: Any) -> Any:
     _check_prompt(function, query)
-    item = {"prompt": query, "context": _check_context(function, context)}
+    item = _item(schema, {"prompt": query, "context": _check_context(function, context)})
     return _one(function, "rlm_query", item)
 
 
-def _rlm_query_batch(function: str, queries: Any, contexts: Any) -> Any:
+def _rlm_query_batch(function: str, queries: Any, contexts: Any, schema: Any) -> Any:
     texts = _check_texts(function, queries)
     if _type(contexts) is _str:
         msg = f"{function} takes a list of contexts, one per query, not one text"
@@ -173,7 +176,7 @@ def _rlm_query_batch(function: str, queries: Any, contexts: Any) -> Any:
         msg = f"{function} got {_len(texts):,} queries but {_len(given):,} contexts"
         raise _ValueError(msg)
     items = [
-        {"prompt": texts[index], "context": _check_context(function, given[index])}
+        _item(schema, {"prompt": texts[index], "context": _check_context(function, given[index])})
         for index in range(_len(texts))
     ]
     return _many(function, "rlm_query", items)

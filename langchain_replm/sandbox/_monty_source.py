@@ -31,8 +31,8 @@ SIGNATURES: Final = {
         "items, template, *, schema=None, model=None, retries=1",
         "items, template, schema, model, retries",
     ),
-    "rlm_query": ("query, context=None", "query, context"),
-    "rlm_query_batch": ("queries, contexts=None", "queries, contexts"),
+    "rlm_query": ("query, context=None, *, schema=None", "query, context, schema"),
+    "rlm_query_batch": ("queries, contexts=None, *, schema=None", "queries, contexts, schema"),
 }
 """Parameters of each function that asks the host, and what it hands on."""
 

@@ -350,7 +350,7 @@ _ITEM_FIELDS: Final[Mapping[str, Mapping[str, Callable[[Any], bool]]]] = {
 
 
 _OPTIONAL_FIELDS: Final[Mapping[str, Callable[[Any], bool]]] = {"schema": _is_text}
-"""Of an item of kind "llm_query"; left out when there is none, so that equal calls stay equal."""
+"""Of a prompt or a query; left out when there is none, so that equal calls stay equal."""
 
 _RESULTS: Final = ({"value"}, {"error"}, {"refused"})
 
@@ -633,7 +633,7 @@ class Session:
             raise ProtocolError(msg)
         for item in items:
             fields = _ITEM_FIELDS[kind]
-            if kind == "llm_query" and "schema" in item:
+            if kind != "tool" and "schema" in item:
                 fields = {**fields, **_OPTIONAL_FIELDS}
             _check_fields(f"an item of kind {kind!r}", item, fields)
         self._outstanding[call_id] = len(items)

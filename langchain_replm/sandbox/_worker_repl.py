@@ -448,9 +448,9 @@ class Repl:
         value = result["value"]
         return _wrapped(value if schema is None else schemas.built(schema, value, self.names))
 
-    def _prompt(self, prompt: str, model: str | None, schema: str | None) -> dict[str, Any]:
-        item: dict[str, Any] = {"prompt": prompt, "model": model}
-        return item if schema is None else {**item, "schema": schema}
+    @staticmethod
+    def _item(schema: str | None, **fields: Any) -> dict[str, Any]:
+        return fields if schema is None else {**fields, "schema": schema}
 
     def _llm_query(self, name: str, _spec: dict[str, Any]) -> Callable[..., Any]:
         def llm_query(
@@ -466,7 +466,9 @@ class Repl:
             _check_prompt(name, prompt)
             _check_model(name, model)
             told = schemas.schema_text(schema, self.names)
-            return self._one(name, "llm_query", self._prompt(prompt, model, told), schema)
+            return self._one(
+                name, "llm_query", self._item(told, prompt=prompt, model=model), schema
+            )
 
         return llm_query
 
@@ -477,7 +479,8 @@ class Repl:
             """Ask many prompts at once; replies in order, a failed one is a `SubCallError`."""
             _check_model(name, model)
             told = schemas.schema_text(schema, self.names)
-            items = [self._prompt(p, model, told) for p in _checked_prompts(name, prompts)]
+            texts = _checked_prompts(name, prompts)
+            items = [self._item(told, prompt=prompt, model=model) for prompt in texts]
             return self._many(name, "llm_query", items, schema)
 
         return llm_query_batch
@@ -499,7 +502,8 @@ class Repl:
             _check_model(name, model)
             told = schemas.schema_text(schema, self.names)
             prompts = [
-                self._prompt(prompt, model, told) for prompt in text.filled(name, items, template)
+                self._item(told, prompt=prompt, model=model)
+                for prompt in text.filled(name, items, template)
             ]
             results = self._results(name, "llm_query", prompts)
             for _ in range(min(retries, MAX_RETRIES)):
@@ -512,17 +516,23 @@ class Repl:
         return llm_map
 
     def _rlm_query(self, name: str, _spec: dict[str, Any]) -> Callable[..., Any]:
-        def rlm_query(query: str, context: str | list[str] | None = None) -> str:
+        def rlm_query(
+            query: str, context: str | list[str] | None = None, *, schema: Any = None
+        ) -> Any:
             """Let a child with a REPL of its own answer `query` over `context`."""
             _check_prompt(name, query)
-            item = {"prompt": query, "context": _checked_context(name, context)}
-            return self._one(name, "rlm_query", item)  # type: ignore[no-any-return]
+            told = schemas.schema_text(schema, self.names)
+            item = self._item(told, prompt=query, context=_checked_context(name, context))
+            return self._one(name, "rlm_query", item, schema)
 
         return rlm_query
 
     def _rlm_query_batch(self, name: str, _spec: dict[str, Any]) -> Callable[..., Any]:
-        def rlm_query_batch(queries: list[str], contexts: Any = None) -> list[Any]:
+        def rlm_query_batch(
+            queries: list[str], contexts: Any = None, *, schema: Any = None
+        ) -> list[Any]:
             """Let many children answer, each over its own context; replies in order."""
+            told = schemas.schema_text(schema, self.names)
             texts = _checked_prompts(name, queries)
             if isinstance(contexts, str):
                 msg = f"{name} takes a list of contexts, one per query, not one text"
@@ -532,8 +542,11 @@ class Repl:
                 msg = f"{name} got {len(texts):,} queries but {len(given):,} contexts"
                 raise ValueError(msg)
             pairs = zip(texts, given, strict=True)
-            items = [{"prompt": q, "context": _checked_context(name, c)} for q, c in pairs]
-            return self._many(name, "rlm_query", items)
+            items = [
+                self._item(told, prompt=query, context=_checked_context(name, context))
+                for query, context in pairs
+            ]
+            return self._many(name, "rlm_query", items, schema)
 
         return rlm_query_batch
 

@@ -211,3 +211,65 @@ def test_a_map_over_more_than_one_message_can_hold() -> None:
     calls = response.trajectory[0].cells[0].host_calls
     assert {call.function for call in calls} == {"llm_map"}
     assert len(calls) == 2
+
+
+def children(*answers: str, **config: Any) -> tuple[RLMResponse, list[list[Any]]]:
+    """A run whose child writes these answers in cells, one after the other."""
+    mode = config.pop("sandbox_mode", "restricted")
+    child = ScriptedChatModel(replies=[cell(f"FINAL({answer})") for answer in answers])
+    root = ScriptedChatModel(
+        replies=[
+            cell(
+                "r = rlm_query('Which year?', 'in 1999', schema={'year': int})",
+                "FINAL(r['year'] + 1)",
+            ),
+            cell("FINAL('it failed')"),
+        ]
+    )
+    settings = RLMConfig(max_recursion_depth=2, sandbox_mode=mode, **config)
+    response = RLM(root, sub_model=child, config=settings).generate("q", "some text " * 200)
+    return response, child.calls
+
+
+@pytest.mark.parametrize("mode", ["restricted", "subprocess", "none", "monty"])
+def test_a_child_answers_with_data_and_sends_back_itself_what_does_not_fit(mode: str) -> None:
+    response, calls = children("'soon'", "{'year': 1999}", sandbox_mode=mode)
+    assert response.answer == "2000"
+    assert '"year": {' in calls[0][0].text
+    assert "submit again" in calls[0][0].text
+    assert "$: 'soon' is not of type 'object'" in calls[1][-1].text
+    assert len(calls) == 2
+    (item,) = response.trajectory[0].cells[0].host_calls[0].items
+    assert (item.kind, item.typed, json.loads(item.response)) == ("rlm_query", True, {"year": 1999})
+    assert len(item.child) == 2
+
+
+def test_a_child_that_finds_nothing_that_fits_is_an_error_in_its_slot() -> None:
+    response, _ = children("'soon'", max_iterations=2)
+    assert response.answer == "it failed"
+    error = response.trajectory[0].cells[0].error or ""
+    assert "the reply does not fit the schema" in error
+    assert "$" in error
+
+
+def test_where_there_are_no_children_a_typed_query_is_a_typed_prompt() -> None:
+    response, model = run(
+        "r = rlm_query_batch(['Which year?', 'And now?'], ['in 1999', None], schema={'year': int})",
+        "FINAL([one['year'] for one in r])",
+        sub=['{"year": 1999}'],
+    )
+    assert response.answer == "[1999, 1999]"
+    assert "Reply with JSON" in model.calls[0][0].text
+
+
+@pytest.mark.parametrize("schema", ["5", "{'$ref': '#/x', 'type': 'object'}"])
+def test_a_schema_that_cannot_be_used_starts_no_child(schema: str) -> None:
+    root = ScriptedChatModel(
+        replies=[cell(f"rlm_query('?', 'x', schema={schema})"), "FINAL(end x)"]
+    )
+    child = ScriptedChatModel(replies=["FINAL(a child)"])
+    response = RLM(root, sub_model=child, config=RLMConfig(max_recursion_depth=2)).generate(
+        "q", "some text"
+    )
+    assert response.trajectory[0].cells[0].error
+    assert not child.calls
