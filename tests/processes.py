@@ -36,6 +36,15 @@ def _left() -> Iterator[tuple[int, str]]:
             yield pid, command
 
 
+def children() -> set[str]:
+    """Direct children of this process, zombies included, whichever thread has started them."""
+    found: set[str] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # the thread has ended meanwhile
+            found |= set((task / "children").read_text().split())
+    return found
+
+
 def running() -> Iterator[tuple[int, int, str]]:
     """Process id, that of the parent, and command line; a process that is dead has no line."""
     for folder in Path("/proc").glob("[0-9]*"):

@@ -20,6 +20,7 @@ import pytest
 from langchain_replm import RLM, RLMConfig, RLMResponse
 from langchain_replm.errors import RLMError
 from langchain_replm.testing import ScriptedChatModel
+from tests.processes import children
 from tests.scenarios import cell
 
 pytestmark = [
@@ -114,11 +115,8 @@ def run(count: int) -> None:
 
 def census(folder: Path) -> dict[str, Any]:
     gc.collect()
-    children = []
-    for task in Path("/proc/self/task").iterdir():
-        children += (task / "children").read_text().split()
     return {
-        "children": len(children),
+        "children": len(children()),
         "threads": sorted(thread.name for thread in threading.enumerate()),
         "descriptors": len(os.listdir("/proc/self/fd")),
         "files": sorted(path.name for path in folder.rglob("*")),

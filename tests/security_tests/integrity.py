@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -98,7 +99,8 @@ class Leftovers:
 def _owned() -> dict[str, int]:
     children = 0
     for task in Path("/proc/self/task").iterdir():
-        children += len((task / "children").read_text().split())
+        with suppress(OSError):  # the thread has ended meanwhile
+            children += len((task / "children").read_text().split())
     threads = len(list(Path("/proc/self/task").iterdir()))
     return {
         "children": children,

@@ -6,7 +6,6 @@ Scenarios run in every mode where they make sense: "restricted" and "subprocess"
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import hashlib
 import json
@@ -34,21 +33,13 @@ from langchain_replm.sandbox._wire import (
     WireLimits,
 )
 from tests.ordinary_cells import ORDINARY
+from tests.processes import children
 from tests.worker_harness import MODES, Harness, WorkerDiedError, make_sandbox
 
 PROCESSES = ("restricted", "subprocess")
 POSIX = os.name == "posix"
 
 pytestmark = pytest.mark.skipif(not POSIX, reason="workers need POSIX so far")
-
-
-def children() -> set[str]:
-    """Direct children of this process, zombies included."""
-    found = set()
-    for task in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            found |= set((task / "children").read_text().split())
-    return found
 
 
 def open_fds() -> int:
