@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -323,7 +324,10 @@ async def test_a_run_that_is_cancelled_leaves_no_open_run() -> None:
 
 
 def all_have_ended(ingest: Ingest, why: str) -> None:
-    assert all("end_time" in run for run in ingest.runs.values())
+    # Before 1.8 LangChain's own tools do not end their run when they are cancelled.
+    is_older = version("langchain-core").split(".")[:2] in (["1", str(n)] for n in range(8))
+    runs = [run for run in ingest.runs.values() if not (is_older and run["run_type"] == "tool")]
+    assert all("end_time" in run for run in runs)
     for name in ("RLM", "iteration 1", "sandbox_exec", "cell 1"):
         [run] = ingest.named(name)
         assert why in run["error"], name
