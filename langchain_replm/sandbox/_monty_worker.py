@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from functools import partial
 from pathlib import Path
 
 # As in `typing`, whose import would cost a worker a part of its start.
@@ -205,7 +206,9 @@ class MontyRepl:
         elif "own" in message:
             self._own = message["own"]
         else:
-            results = self._call(message["function"], message["kind"], message["items"])
+            parts = texts.in_frames(message["items"], self._limits["frame_bytes"])
+            call = partial(self._call, message["function"], message["kind"])
+            results = [result for part in parts for result in call(part)]
             return json.dumps(_monty_source.clean(results), ensure_ascii=False)
         return ""
 

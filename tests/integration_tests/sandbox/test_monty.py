@@ -533,3 +533,15 @@ def test_another_context_is_put_into_the_repl_and_its_variables_stay(
     assert json.loads(third.answer) == [
         [9, 2, "list"], [{"page": 1}], ["doc"], ["two", "words"], 2,
     ]  # fmt: skip
+
+
+def test_a_batch_of_any_size_is_sent_in_as_many_calls_as_it_takes(harness: Any) -> None:
+    worker = harness(limits=WireLimits(frame_bytes=100_000))
+    code = (
+        "r = llm_query_batch([str(n) + 'x' * 1000 for n in range(500)])\nprint(len(r), r[499][:12])"
+    )
+    assert worker.run(code).output_head == "500 reply to 499\n"
+    assert len(worker.calls) > 4
+    assert sum(len(call.items) for call in worker.calls) == 500
+    one = worker.run("llm_query('x' * 100_001)")
+    assert "send less" in (one.error or "")
