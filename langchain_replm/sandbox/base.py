@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from langchain_replm.errors import ConfigurationError, SandboxError
 
@@ -87,6 +87,12 @@ Guarantee = Literal[
 running other programs, seeing the host's environment or memory, signalling other processes, and
 taking memory, processor time or processes without end; and whether a cell over its time is ended
 for certain."""
+
+RESTRICTED: Final = (
+    "with the standard library's modules for text, data and time; there are no files, no network "
+    "and no other packages."
+)
+"""What the root model is told of the policy "restricted", after where cells run."""
 
 GUARANTEES: tuple[Guarantee, ...] = get_args(Guarantee)
 

@@ -19,6 +19,7 @@ from langchain_replm.sandbox._backend import STEP_SECONDS, Remote
 from langchain_replm.sandbox._policy import PolicyName
 from langchain_replm.sandbox.base import (
     GUARANTEES,
+    RESTRICTED,
     Exchanged,
     Guarantee,
     Sandbox,
@@ -189,10 +190,7 @@ class DeepAgentsSandbox(Sandbox):
     def describe(self) -> str:
         """Say what cells may do here."""
         if self._policy == "restricted":
-            return (
-                "Cells run in a sandbox with the standard library's modules for text, data and "
-                "time; there are no files, no network and no other packages."
-            )
+            return f"Cells run in a sandbox {RESTRICTED}"
         return (
             "Cells run in a sandbox with all of Python and the packages that are installed there; "
             "do not rely on files or the network."

@@ -26,7 +26,13 @@ from langchain_replm.sandbox._container import (
     settings,
 )
 from langchain_replm.sandbox._policy import PolicyName
-from langchain_replm.sandbox.base import Guarantee, Sandbox, check_required, refuse_missing
+from langchain_replm.sandbox.base import (
+    RESTRICTED,
+    Guarantee,
+    Sandbox,
+    check_required,
+    refuse_missing,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -157,10 +163,7 @@ class DockerSandbox(Sandbox):
     def describe(self) -> str:
         """Say what cells may do here."""
         if self._policy == "restricted":
-            return (
-                "Cells run in a container with the standard library's modules for text, data and "
-                "time; there are no files, no network and no other packages."
-            )
+            return f"Cells run in a container {RESTRICTED}"
         room = f"{self.tmpfs_bytes // MIB:,} MiB under /tmp" if self.tmpfs_bytes else "no file"
         return (
             "Cells run in a container with all of Python and the packages of its image. There is "

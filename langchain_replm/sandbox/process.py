@@ -22,6 +22,7 @@ from langchain_replm.sandbox._probe import PROBES
 from langchain_replm.sandbox._streams import start_streams
 from langchain_replm.sandbox.base import (
     GUARANTEES,
+    RESTRICTED,
     Guarantee,
     Sandbox,
     Transport,
@@ -141,10 +142,7 @@ class ProcessSandbox(Sandbox):
     def describe(self) -> str:
         """Say what cells may do here."""
         if self.mode == "restricted":
-            return (
-                "Cells run in a process of their own with the standard library's modules for text, "
-                "data and time; there are no files, no network and no other packages."
-            )
+            return f"Cells run in a process of their own {RESTRICTED}"
         return (
             "Cells run in a process of their own with all of Python and the installed packages; "
             "do not rely on files or the network."
