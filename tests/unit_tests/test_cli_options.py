@@ -7,8 +7,10 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from langchain_openai import ChatOpenAI
 
-from langchain_replm import RLMConfig
+from langchain_replm import ConfigurationError, RLMConfig
+from langchain_replm.cli._models import find_model
 from langchain_replm.cli._parser import config_fields, make_parser
 from langchain_replm.cli._terminal import plain
 
@@ -63,3 +65,15 @@ def test_the_script_of_the_package_is_the_command_line() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     module, function = project["project"]["scripts"]["langchain-replm"].split(":")
     assert callable(getattr(import_module(module), function))
+
+
+def test_a_model_of_openai_needs_no_more_than_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where `langchain` is not installed, whose `init_chat_model` knows all the other names."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ConfigurationError, match=r"--root openai:gpt-5.2: set OPENAI_API_KEY"):
+        find_model("openai:gpt-5.2", "--root")
+    assert find_model("anthropic:claude", "--root") == "anthropic:claude"
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    model = find_model("openai:gpt-5.2", "--root")
+    assert isinstance(model, ChatOpenAI)
+    assert model.model_name == "gpt-5.2"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -399,3 +401,24 @@ async def test_a_judge_that_takes_its_time_holds_up_no_event_loop() -> None:
     results = await judged(ScriptedChatModel(respond=decide)).arun()
     turning.cancel()
     assert [run.score for run in results.runs] == [1.0, 1.0]
+
+
+def test_a_terminal_shows_a_bar_that_ends_where_the_examples_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    path = tmp_path / "runs.jsonl"
+    hours(count=5, results=path, progress=False).run()
+    master, slave = pty.openpty()
+    with open(slave, "w", encoding="utf-8") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        hours(count=5, results=path, repeats=2, max_concurrency=1).run()
+        monkeypatch.undo()
+    shown = b""
+    with contextlib.suppress(OSError):  # how Linux tells the end of a terminal
+        while data := os.read(master, 65_536):
+            shown += data
+    os.close(master)
+    last = shown.decode().replace("\r", "\n").split("\n")
+    assert any("4/4" in line and "last: clock count: 1.00" in line for line in last), last
