@@ -141,9 +141,9 @@ def _digest(before: str, datum: Datum, cell: Cell) -> str:
     return journal_key(before, datum.name, cell.model_dump(mode="json"))
 
 
-def _name(datum: Datum, cell: Cell) -> str:
-    """Equal for cells that do the same to a session."""
-    return journal_key(datum.name, cell.code, [call.request_sha256 for call in cell.host_calls])
+def _name(datum: Datum, cell: Cell) -> tuple[str, ...]:
+    """Equal for cells that do the same to a session; no hash, for all are compared at each turn."""
+    return (datum.name, cell.code, *(call.request_sha256 for call in cell.host_calls))
 
 
 class _Runner:

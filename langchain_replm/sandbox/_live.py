@@ -19,7 +19,7 @@ class LiveSession:
     """Names the context and the history that are in it."""
     room_chars: int = 0
     """The longest context for which it has room."""
-    done: list[str] = field(default_factory=list)
+    done: list[tuple[str, ...]] = field(default_factory=list)
     """Names of the cells that it has run, in order."""
     digest: str = ""
     """Of the records of these cells: equal for the REPL that they describe, and for no other."""

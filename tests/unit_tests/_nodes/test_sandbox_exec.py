@@ -698,7 +698,7 @@ def test_a_session_that_holds_a_part_is_brought_forward() -> None:
 
 def test_a_session_with_another_past_is_given_up() -> None:
     live = idle_session()
-    live.done = ["a cell of another branch"]
+    live.done = [("a cell of another branch",)]
     node = Played(scope_for(), "x = 3", past=cells_with_calls(), live=live)
     node.restarts()
 
