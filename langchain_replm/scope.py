@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from langchain_replm.journal import Journal
     from langchain_replm.sandbox._lifecycle import SessionKeeper
     from langchain_replm.sandbox.base import Sandbox
-    from langchain_replm.state import Turn
+    from langchain_replm.state import Known, Turn
 
 SCOPE_KEY = "__replm_scope"
 """Where the config of a node holds its `RunScope`. LangChain keeps names that begin with two
@@ -163,6 +163,8 @@ class RunScope:
     """The state that the running node began with."""
     unfinished: Callable[[], Turn] | None = None
     """What the running node knows of its turn, if it is stopped in the middle."""
+    known: Known = field(default_factory=dict)
+    """The iterations that this call has read from its state."""
     emit_lock: threading.Lock = field(default_factory=threading.Lock)
     started: float = field(default_factory=time.monotonic)
 
@@ -232,6 +234,14 @@ class RunScope:
         found = self.find_context(handle)
         return StoredContext(found.value.read()) if isinstance(found.value, FileText) else found
 
+    def steps(self, state: Mapping[str, Any]) -> list[Iteration]:
+        """The finished iterations of a state.
+
+        Raises:
+            RLMError: The state is damaged.
+        """
+        return read_trajectory(state, self.known)
+
     def rejoins(self, state: Mapping[str, Any]) -> bool:
         """The state is that of a run which another call of the graph began."""
         return bool(state.get("run_id") != self.run_id)
@@ -248,7 +258,7 @@ class RunScope:
             raise RLMError(msg)
         check_state(state)
         self.run_id = run_id
-        past = read_trajectory(state)
+        past = self.steps(state)
         done = total(past)
         before = ended_seconds(past)
         spent = Spend(done.tokens, done.cost_usd)
@@ -262,7 +272,7 @@ class RunScope:
 
     def partial_trajectory(self) -> list[Iteration]:
         """The finished iterations, and what there is of the one in work."""
-        steps = read_trajectory(self.state)
+        steps = self.steps(self.state)
         if self.unfinished is not None:
             steps.append(self.unfinished().as_iteration(None))
         elif self.state.get("turn"):

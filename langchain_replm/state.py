@@ -6,7 +6,7 @@ Everything that lives (models, worker, listeners) is in `scope.py`.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
 
 from langchain_core.documents import Document  # noqa: TC002 - LangGraph reads the annotations
 from langchain_core.messages.ai import UsageMetadata
@@ -183,15 +183,31 @@ class Turn(Record):
         )
 
 
-def read_trajectory(state: Mapping[str, Any]) -> list[Iteration]:
+def read_trajectory(state: Mapping[str, Any], known: Known | None = None) -> list[Iteration]:
     """The finished iterations of a state.
+
+    Args:
+        state: The state.
+        known: What was read before, which is not checked again; what is new is added. Without it
+            a run of n iterations would check the square of that many.
 
     Raises:
         RLMError: The state holds something else; it was damaged, or written by other code.
     """
-    steps = _read(_ITERATIONS, state.get("trajectory") or [], "trajectory")
+    kept: Any = state.get("trajectory") or []
+    known = {} if known is None else known
+    new = kept
+    if isinstance(kept, list):
+        new = [one for one in kept if known.get(id(one), (None, None))[0] is not one]
+    read = _read(_ITERATIONS, new, "trajectory")
+    known.update({id(one): (one, step) for one, step in zip(new, read, strict=True)})
+    steps = [known[id(one)][1] for one in kept]
     _check_count(steps, state.get("finished"), "trajectory")
     return steps
+
+
+Known: TypeAlias = "dict[int, tuple[Any, Iteration]]"
+"""Iterations, with what each was read from, by the `id` of that."""
 
 
 def read_session(state: Mapping[str, Any]) -> list[PastRun]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_replm._guards import shown_whole
 from langchain_replm._reply import may_submit, parse_reply, without_thinking
-from langchain_replm.state import FinalText, Turn, read_trajectory, read_turn
+from langchain_replm.state import FinalText, Turn, read_turn
 
 if TYPE_CHECKING:
     from langchain_replm._reply import ParsedReply
@@ -27,7 +27,7 @@ def parse(state: RLMState, scope: RunScope) -> dict[str, Any]:
     if turn.direct:
         return {"turn": turn.model_copy(update=_direct(turn.reply)).model_dump()}
     parsed = parse_reply(turn.reply, truncated=turn.truncated)
-    if _begins_with_answer(turn.reply, parsed) and any(s.cells for s in read_trajectory(state)):
+    if _begins_with_answer(turn.reply, parsed) and any(s.cells for s in scope.steps(state)):
         parsed = replace(parsed, cells=())
     update: dict[str, Any] = {
         "code": parsed.cells,
@@ -70,7 +70,7 @@ def _held(state: RLMState, parsed: ParsedReply, scope: RunScope) -> str | None:
         rest = parsed.cells[parsed.real_cells :]
         if parsed.final is not None or any(may_submit(code) for code in rest):
             return "hold_invented_output"
-    if config.hold_first_answer and _answers_unseen(state, parsed):
+    if config.hold_first_answer and _answers_unseen(state, parsed, scope):
         return "hold_first_answer"
     return None
 
@@ -92,14 +92,14 @@ def _is_plain_answer(parsed: ParsedReply) -> bool:
     return not final.text.strip().isidentifier()
 
 
-def _answers_unseen(state: RLMState, parsed: ParsedReply) -> bool:
+def _answers_unseen(state: RLMState, parsed: ParsedReply, scope: RunScope) -> bool:
     """A text final before any cell has run, over a context that the preview does not show whole.
 
     Plans and guesses come out this way; a model that knows the answer can repeat it.
     """
     if parsed.final is None or parsed.cells:
         return False
-    past = read_trajectory(state)
+    past = scope.steps(state)
     if any(step.cells or step.reply for step in past):
         return False
     return not shown_whole(state["context_handle"])

@@ -25,7 +25,7 @@ from langchain_replm.prompts import (
     session_note,
     system_prompt,
 )
-from langchain_replm.state import Turn, read_session, read_trajectory, variables_of
+from langchain_replm.state import Turn, read_session, variables_of
 from langchain_replm.types import encodable
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def root_generate(state: RLMState, scope: RunScope) -> Flow:
         Exception: The root model's own, when it has failed `max_consecutive_errors` times in a row
             and never replied: there is nothing to return.
     """
-    past = read_trajectory(state)
+    past = scope.steps(state)
     closing = state.get("limit") is not None
     number = 1 + len(past)
     update: dict[str, Any] = {}

@@ -30,7 +30,7 @@ from langchain_replm.journal import journal_key
 from langchain_replm.prompts import EDITED_CELLS, REJECTED_CELLS, fence
 from langchain_replm.sandbox._lifecycle import NoPlaceError
 from langchain_replm.sandbox._wire import CallRequested, CellFinished, State
-from langchain_replm.state import read_session, read_trajectory, read_turn
+from langchain_replm.state import read_session, read_turn
 from langchain_replm.types import Cell
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def rebuilding(state: RLMState, scope: RunScope) -> list[tuple[Datum, Cell]]:
         handle: Any = run.context_handle
         then = Datum(handle, (now.history or ())[:number], now.room_chars)
         cells += [(then, cell) for step in run.trajectory for cell in step.cells]
-    return cells + [(now, cell) for step in read_trajectory(state) for cell in step.cells]
+    return cells + [(now, cell) for step in scope.steps(state) for cell in step.cells]
 
 
 def _hold(opened: LiveSession, datum: Datum, cell: Cell) -> None:

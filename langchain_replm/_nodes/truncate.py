@@ -22,7 +22,6 @@ from langchain_replm.state import (
     Turn,
     make_response,
     read_session,
-    read_trajectory,
     read_turn,
     variables_of,
 )
@@ -44,7 +43,7 @@ def truncate(state: RLMState, scope: RunScope) -> Flow:
         reply is to be the closing one.
     """
     turn = read_turn(state)
-    past = read_trajectory(state)
+    past = scope.steps(state)
     verdict = judge(turn, past, state["context_handle"], scope)
     if verdict is not None and verdict.held is not None:
         turn = turn.model_copy(update={"held": verdict.held})
