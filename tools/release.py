@@ -93,7 +93,7 @@ def pythons() -> None:
             run(home / "bin" / "langchain-replm", "doctor")
             print("    doctor has nothing to complain of; installing the test tools", flush=True)
             run(inside, "-m", "pip", "install", "--quiet", "--group", "test")
-            print("    " + unit_tests(inside), flush=True)
+            print("    " + tested(inside, "tests/unit_tests"), flush=True)
 
 
 def interpreter(version: str) -> str | None:
@@ -130,13 +130,14 @@ def lowest() -> None:
         pins = Path(folder) / "pins.txt"
         pins.write_text("\n".join(line for line in shown if "==" in line), encoding="utf-8")
         run(*install, "--constraint", pins, *tools)
-        print(unit_tests(python))
+        # What is durable stands on LangGraph and pydantic more than all the rest.
+        print(tested(python, "tests/unit_tests", "tests/integration_tests/durable"))
 
 
-def unit_tests(python: Path) -> str:
+def tested(python: Path, *tests: str) -> str:
     """Pytest's last line."""
-    tests = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit_tests")
-    return run(python, *tests).strip().splitlines()[-1]
+    pytest = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
+    return run(python, *pytest, *tests).strip().splitlines()[-1]
 
 
 if __name__ == "__main__":
