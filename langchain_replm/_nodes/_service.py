@@ -275,7 +275,7 @@ class CellService:
         records, touched = self._desk.settle(outcome)
         for record in records:
             kind = "sub_call_cache_hit" if record.cached else "sub_call_end"
-            yield self._emit_call(kind, record, recorded=outcome.recorded and not record.cached)
+            yield self._emit_call(kind, record, outcome)
         for call in touched:
             self._reply_if_complete(call)
 
@@ -300,9 +300,11 @@ class CellService:
             for outcome in outcomes:
                 yield from self._settle(outcome)
 
-    def _emit_call(self, kind: Any, record: SubCall, *, recorded: bool = False) -> Emit:
+    def _emit_call(self, kind: Any, record: SubCall, outcome: CallOutcome | None = None) -> Emit:
         text = preview(record.response or record.error or "")
-        detail = call_detail(record) | {"recorded": recorded, "left": self._scope.left()}
+        detail = call_detail(record) | {"left": self._scope.left()}
+        detail["tool"] = outcome.request.prompt if outcome and record.kind == "tool" else None
+        detail["recorded"] = outcome is not None and outcome.recorded and not record.cached
         event = RLMEvent(kind, self._iteration, text, detail, self._scope.depth, record)
         return Emit(event)
 

@@ -85,7 +85,8 @@ class CellTrace:
         manager.add_tags([*labels["tags"], f"rlm:{by}"])
         manager.add_metadata({**labels["metadata"], f"rlm_{by}": True})
         inputs = {"prompt": event.detail["prompt"]}
-        hit = yield partial(manager.on_chain_start, None, inputs, name=kind)
+        name = event.detail["tool"] or kind
+        hit = yield partial(manager.on_chain_start, None, inputs, name=name)
         yield partial(hit.on_chain_end, {"response": event.preview})
 
     def close(self) -> Calls:

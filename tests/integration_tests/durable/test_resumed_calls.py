@@ -114,7 +114,7 @@ async def test_what_the_journal_answers_is_in_the_trace_of_the_resumed_run(colou
         events = [event async for event in rlm.graph.astream(None, config_of_call, **how)]
     told = {run.name: run for run in tracer.calls}
     assert sorted(run.name for run in tracer.calls) == [
-        "llm_query", "llm_query", "llm_query", "rlm_query", "tool",
+        "llm_query", "llm_query", "llm_query", "rlm_query", "twice",
     ]  # fmt: skip
     recorded = [run for run in tracer.calls if "rlm:recorded" in run.tags]
     assert len(recorded) == 4
