@@ -219,7 +219,7 @@ class Session:
                 error = raised
             else:
                 told = {"score": score.value, "reason": score.reason}
-                return {**fields, **told, **self._judged(attempt, score)}
+                return {**fields, **told, **self._judged(score)}
         usage = dict(attempt.watch.usage_metadata)
         return {
             "answer": "",
@@ -231,10 +231,12 @@ class Session:
             "error": f"{type(error).__name__}: {error}"[:ERROR_CHARS],
         }
 
-    def _judged(self, attempt: Attempt, score: Score) -> dict[str, Any]:
+    def _judged(self, score: Score) -> dict[str, Any]:
         used = score.usage_by_model
-        runner = self._experiment.runners[attempt.job.runner]
-        return {"judge_usage_by_model": used, "judge_cost": _cost_usd(runner, used)}
+        # Some runners ask no model and know no prices; the judge is the same for all of them.
+        costs = (_cost_usd(runner, used) for runner in self._experiment.runners.values())
+        cost = next((cost for cost in costs if cost is not None), None)
+        return {"judge_usage_by_model": used, "judge_cost": cost}
 
     def _score(self, attempt: Attempt) -> Score:
         if attempt.response.stop_reason == "window":

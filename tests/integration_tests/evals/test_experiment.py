@@ -382,6 +382,20 @@ def test_a_judge_without_a_price_ends_an_experiment_with_a_limit_of_cost() -> No
     assert "the cost of the judge of 'questions' is unknown" in results.note
 
 
+def test_the_judge_of_a_runner_that_knows_no_prices_has_one() -> None:
+    judge = ScriptedChatModel(replies=["VERDICT: wrong"], model_name="root")
+    made = judged(judge)
+    plain: Any = RunnableLambda(lambda _: Outcome("nobody", cost=0.0))
+    made = Experiment(
+        list(made.tasks.values()), {"plain": plain, **made.runners}, count=2, max_cost_usd=1.0,
+        max_concurrency=1, progress=False,
+    )  # fmt: skip
+    results = made.run()
+    assert results.note == ""
+    assert len(results.runs) == 4
+    assert all(run.judge_cost is not None for run in results.runs)
+
+
 async def test_a_judge_that_takes_its_time_holds_up_no_event_loop() -> None:
     turns = 0
 
