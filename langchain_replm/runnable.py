@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from langchain_core.runnables.graph import Graph
     from langchain_core.tools import BaseTool
     from openai import AsyncOpenAI, OpenAI
+
+
+_COMPILING = threading.Lock()
+"""One graph for all threads of a batch: it counts their workers."""
 
 
 class RLMParameters(BaseModel):
@@ -138,22 +143,12 @@ class RLM(RLMParameters, RunnableSerializable[RLMInput, RLMResponse]):
     @property
     def graph(self) -> RLMGraph:
         """The compiled loop: use it as a node of your own graph."""
-        if self._graph is None:
-            self._graph = create_rlm_graph(
-                self.root_model,
-                sub_model=self.sub_model,
-                cache=self.cache,
-                models=self.models,
-                config=self.config,
-                tools=self.tools,
-                response_format=self.response_format,
-                sandbox=self.sandbox,
-                checkpointer=self.checkpointer,
-                context_store=self.context_store,
-                journal=self.journal,
-                trajectory_file=self.trajectory_file,
-            )
-        return self._graph
+        with _COMPILING:
+            if self._graph is None:
+                names = RLMParameters.model_fields
+                given: dict[str, Any] = {name: getattr(self, name) for name in names}
+                self._graph = create_rlm_graph(**given)
+            return self._graph
 
     @property
     def InputType(self) -> Any:  # noqa: N802 - LangChain's name

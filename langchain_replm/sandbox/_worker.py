@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 WIRE_VERSION = 1
 HEADER_BYTES = 5
 READ_BYTES = 1 << 20
+WAIT_SECONDS = 0.5
 MAX_DEPTH = 90
 """Most that the arguments of a tool may be nested; the host's own limit is a little higher."""
 
@@ -220,7 +221,9 @@ class Link:
         try:
             if repl.take_interrupt():
                 raise KeyboardInterrupt
-            done.acquire()
+            # A signal that comes just before a wait begins does not end it, so waits are short.
+            while not done.acquire(timeout=WAIT_SECONDS):
+                pass
         finally:
             self._waiting.pop(number, None)
         if slot:

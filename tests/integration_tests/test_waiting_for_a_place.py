@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -79,3 +81,16 @@ def test_a_worker_that_is_replaced_keeps_its_place(monkeypatch: pytest.MonkeyPat
     assert response.trajectory[0].cells[0].status == "timeout"
     assert response.answer == "[5, 0]"
     assert given_back == [rlm.graph.places]
+
+
+def test_threads_that_begin_at_once_get_one_graph() -> None:
+    """Two graphs would count their workers apart."""
+    for _ in range(5):
+        rlm, start = RLM(ScriptedChatModel(replies=["FINAL(a b)"])), threading.Barrier(4)
+
+        def graph(rlm: RLM = rlm, start: threading.Barrier = start) -> int:
+            start.wait()
+            return id(rlm.graph)
+
+        with ThreadPoolExecutor(4) as pool:
+            assert len({done.result() for done in [pool.submit(graph) for _ in range(4)]}) == 1
